@@ -1,0 +1,166 @@
+"""What the operator may set, read once from the environment.
+
+Invariant: every `SOTTO_*` variable is a field of `Settings`, is read by `Settings.from_env` only,
+and a wrong one stops the process before any work, together with all the other wrong ones.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+PREFIX = "SOTTO_"
+BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class SettingsError(Exception):
+    """One line for each variable that cannot be used."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The worker's settings; a field `x` is the variable `SOTTO_X`."""
+
+    model: Annotated[
+        str, Meta(min_length=1, description="Model that serves jobs which name none.")
+    ] = "base"
+    model_fallback: Annotated[
+        Literal["none", "baked"],
+        Meta(
+            description="What a job gets that asks for a model which is not here: `none` refuses "
+            "it, `baked` serves `SOTTO_MODEL` and says so in `warnings`."
+        ),
+    ] = "none"
+    model_download: Annotated[
+        bool,
+        Meta(description="May a model that is not here be downloaded at run time?"),
+    ] = False
+    weights_dir: Annotated[
+        str, Meta(min_length=1, description="Folder of the baked models, one folder each.")
+    ] = str(ROOT / "weights")
+    hub_endpoint: Annotated[
+        str, Meta(pattern=r"^https?://", description="Address of the model hub.")
+    ] = "https://huggingface.co"
+    hub_token: Annotated[
+        str | None, Meta(description="Token for private or gated models. Secret.")
+    ] = None
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"],
+        Meta(description="Where the model runs; `auto` takes a GPU if there is one."),
+    ] = "auto"
+    compute_type: Annotated[
+        Literal["auto", "int8", "int8_float16", "int8_float32", "float16", "bfloat16", "float32"],
+        Meta(
+            description="Number format of the weights in memory; `auto`: `float16` on a GPU, "
+            "`int8` on a CPU."
+        ),
+    ] = "auto"
+    audio_roots: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Folders below which `audio_path` may read, separated by `:`; empty "
+            "refuses every path."
+        ),
+    ] = ("/runpod-volume",)
+    temp_dir: Annotated[
+        str | None, Meta(description="Folder for audio in transit; unset: the system's own.")
+    ] = None
+    max_audio_bytes: Annotated[
+        int, Meta(ge=1, description="Largest audio file accepted, in bytes.")
+    ] = 2 * 1024**3
+    max_audio_s: Annotated[
+        float, Meta(gt=0, description="Longest audio accepted, in seconds once decoded.")
+    ] = 12 * 3600.0
+    connect_timeout_s: Annotated[
+        float, Meta(gt=0, description="Seconds to open a connection to an audio address.")
+    ] = 10.0
+    read_timeout_s: Annotated[
+        float, Meta(gt=0, description="Seconds without a byte before a download counts as broken.")
+    ] = 30.0
+    fetch_timeout_s: Annotated[
+        float, Meta(gt=0, description="Seconds for a whole download, retries included.")
+    ] = 240.0
+    max_waiting: Annotated[
+        int, Meta(ge=1, description="Windows that may wait for the device, all jobs together.")
+    ] = 4096
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Meta(description="Least severe message that is logged."),
+    ] = "info"
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Settings:
+        """Read the `SOTTO_*` variables of `environ`.
+
+        Raises SettingsError with one line for every variable that is unknown or has a value that
+        cannot be used.
+        """
+        hints = typing.get_type_hints(cls, include_extras=True)
+        values: dict[str, Any] = {}
+        problems: list[str] = []
+        for name, text in sorted(environ.items()):
+            if not name.startswith(PREFIX):
+                continue
+            field = name.removeprefix(PREFIX).lower()
+            if field not in hints or name != PREFIX + field.upper():
+                problems.append(f"{name}: no such setting{_suggestion(name, hints)}")
+                continue
+            try:
+                values[field] = msgspec.convert(
+                    _parse(text, hints[field]), hints[field], strict=False
+                )
+            except (ValueError, msgspec.ValidationError) as error:
+                shown = "***" if field in SECRETS else repr(text)
+                problems.append(f"{name}: {shown}: {_reason(error)}")
+        if problems:
+            raise SettingsError("\n".join(problems))
+        return cls(**values)
+
+    def __repr__(self) -> str:
+        shown = (
+            f"{f}={'***' if f in SECRETS and getattr(self, f) else repr(getattr(self, f))}"
+            for f in self.__struct_fields__
+        )
+        return f"Settings({', '.join(shown)})"
+
+    @property
+    def temp_root(self) -> Path | None:
+        """Where audio in transit lies; None means the system's temporary folder."""
+        return Path(self.temp_dir) if self.temp_dir else None
+
+
+SECRETS = frozenset({"hub_token"})
+
+
+def _parse(text: str, hint: Any) -> Any:
+    """Give `text` the shape that `hint` wants; booleans only from true, false, 1, 0."""
+    kind = typing.get_args(hint)[0]
+    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    if bool in options:
+        if text.strip().lower() not in BOOLEANS:
+            raise ValueError("expected true, false, 1 or 0")
+        return BOOLEANS[text.strip().lower()]
+    if typing.get_origin(kind) is tuple:
+        return [part for part in text.split(os.pathsep) if part]
+    if type(None) in options and not text:
+        return None
+    return text
+
+
+def _reason(error: Exception) -> str:
+    message = str(error)
+    return message[:1].lower() + message[1:]
+
+
+def _suggestion(name: str, fields: Mapping[str, Any]) -> str:
+    known = [PREFIX + field.upper() for field in fields]
+    close = difflib.get_close_matches(name.upper(), known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
