@@ -135,6 +135,7 @@ class OutOfMemory(EngineError):
     """The device has no memory left for even one window."""
 
     code = "out_of_memory"
+    retryable = False
     remedy = "Use a smaller model or compute type, or a larger device."
 
 

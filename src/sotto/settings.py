@@ -7,10 +7,10 @@ and a wrong one stops the process before any work, together with all the other w
 from __future__ import annotations
 
 import difflib
+import math
 import os
-import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Meta
 
 PREFIX = "SOTTO_"
-BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+SECRETS = frozenset({"hub_token"})
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -29,9 +29,7 @@ class SettingsError(Exception):
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The worker's settings; a field `x` is the variable `SOTTO_X`."""
 
-    model: Annotated[
-        str, Meta(min_length=1, description="Model that serves jobs which name none.")
-    ] = "base"
+    model: Annotated[str, Meta(description="Model that serves jobs which name none.")] = "base"
     model_fallback: Annotated[
         Literal["none", "baked"],
         Meta(
@@ -44,14 +42,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(description="May a model that is not here be downloaded at run time?"),
     ] = False
     weights_dir: Annotated[
-        str, Meta(min_length=1, description="Folder of the baked models, one folder each.")
+        str, Meta(description="Folder of the baked models, one folder each.")
     ] = str(ROOT / "weights")
     hub_endpoint: Annotated[
-        str, Meta(pattern=r"^https?://", description="Address of the model hub.")
+        str,
+        Meta(
+            pattern=r"^https?://[^/]",
+            title="an address that begins with http:// or https://",
+            description="Address of the model hub.",
+        ),
     ] = "https://huggingface.co"
     hub_token: Annotated[
         str | None, Meta(description="Token for private or gated models. Secret.")
     ] = None
+    engine: Annotated[
+        Literal["whisper", "fake"],
+        Meta(
+            description="`fake` needs no weights and makes words up: for trying what is around it."
+        ),
+    ] = "whisper"
     device: Annotated[
         Literal["auto", "cpu", "cuda"],
         Meta(description="Where the model runs; `auto` takes a GPU if there is one."),
@@ -107,19 +116,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         values: dict[str, Any] = {}
         problems: list[str] = []
         for name, text in sorted(environ.items()):
-            if not name.startswith(PREFIX):
+            if not name.upper().startswith(PREFIX):
                 continue
-            field = name.removeprefix(PREFIX).lower()
-            if field not in hints or name != PREFIX + field.upper():
-                problems.append(f"{name}: no such setting{_suggestion(name, hints)}")
+            field = name[len(PREFIX) :].lower()
+            if name != variable(field) or field not in hints:
+                problems.append(f"{name}: no such setting{_suggestion(field, hints)}")
                 continue
             try:
-                values[field] = msgspec.convert(
-                    _parse(text, hints[field]), hints[field], strict=False
-                )
-            except (ValueError, msgspec.ValidationError) as error:
-                shown = "***" if field in SECRETS else repr(text)
-                problems.append(f"{name}: {shown}: {_reason(error)}")
+                values[field] = _value(text.strip(), hints[field])
+            except ValueError:
+                shown = "***" if field in SECRETS and text else repr(text)
+                problems.append(f"{name}: {shown} is not allowed; use {allowed(hints[field])}")
         if problems:
             raise SettingsError("\n".join(problems))
         return cls(**values)
@@ -137,30 +144,42 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return Path(self.temp_dir) if self.temp_dir else None
 
 
-SECRETS = frozenset({"hub_token"})
+def variable(field: str) -> str:
+    """The environment variable that sets `field`."""
+    return PREFIX + field.upper()
 
 
-def _parse(text: str, hint: Any) -> Any:
-    """Give `text` the shape that `hint` wants; booleans only from true, false, 1, 0."""
+def allowed(hint: Any) -> str:
+    """What a field annotated with `hint` takes, in words that follow "use"."""
+    kind, meta = typing.get_args(hint)
+    if meta.title:
+        return str(meta.title)
+    if typing.get_origin(kind) is Literal:
+        *others, last = typing.get_args(kind)
+        return f"{', '.join(others)} or {last}"
+    if kind is bool:
+        return "true, false, 1 or 0"
+    if kind in (int, float):
+        number = "a whole number" if kind is int else "a finite number"
+        return f"{number} above {meta.gt:g}" if meta.ge is None else f"{number}, {meta.ge} or more"
+    return "text that is not empty"
+
+
+def _value(text: str, hint: Any) -> Any:
+    """`text` as the type that `hint` wants. Raises ValueError if it is not one."""
     kind = typing.get_args(hint)[0]
-    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
-    if bool in options:
-        if text.strip().lower() not in BOOLEANS:
-            raise ValueError("expected true, false, 1 or 0")
-        return BOOLEANS[text.strip().lower()]
     if typing.get_origin(kind) is tuple:
-        return [part for part in text.split(os.pathsep) if part]
-    if type(None) in options and not text:
-        return None
-    return text
+        return tuple(part.strip() for part in text.split(os.pathsep) if part.strip())
+    if not text:
+        if type(None) in typing.get_args(kind):
+            return None
+        raise ValueError("empty")
+    value = msgspec.convert(text, hint, strict=False)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("not finite")
+    return value
 
 
-def _reason(error: Exception) -> str:
-    message = str(error)
-    return message[:1].lower() + message[1:]
-
-
-def _suggestion(name: str, fields: Mapping[str, Any]) -> str:
-    known = [PREFIX + field.upper() for field in fields]
-    close = difflib.get_close_matches(name.upper(), known, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+def _suggestion(field: str, fields: Iterable[str]) -> str:
+    close = difflib.get_close_matches(field, fields, n=1)
+    return f"; did you mean {variable(close[0])}?" if close else ""

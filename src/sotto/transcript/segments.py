@@ -1,8 +1,19 @@
-"""Words in, segments with file times out."""
+"""Decoded windows in, segments with file times out.
+
+Invariant: a segment is what a person would read as one subtitle; one that is still open at the end
+of a window is held back until the next window shows where it ends.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from sotto.audio.pcm import RATE
+from sotto.audio.windows import Window
+from sotto.engine.base import Decoded, Draft
+from sotto.transcript.breaks import PAUSE_S, ends_sentence, fitted
+from sotto.transcript.timing import PlacedWord, place, spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +28,11 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """What a person would read as one subtitle."""
+    """What a person would read as one subtitle.
+
+    `seek`: start of its window in 1/100 s. `tokens` are its own; the four numbers behind them are
+    those of its window. `words` is None where there was no alignment.
+    """
 
     id: int
     seek: int
@@ -30,3 +45,110 @@ class Segment:
     compression_ratio: float
     no_speech_prob: float
     words: tuple[Word, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """The window that a segment's numbers come from."""
+
+    seek: int
+    draft: Draft
+
+
+class Assembly:
+    """Collects words in file order and closes a segment where a reader would want it to end.
+
+    `pause_s`: a pause that ends a segment. `with_words`: do segments carry their words?
+    """
+
+    def __init__(self, *, pause_s: float = PAUSE_S, with_words: bool = True) -> None:
+        self._pause_s = pause_s
+        self._with_words = with_words
+        self._open: list[PlacedWord] = []
+        self._origin: _Origin | None = None
+        self._count = 0
+
+    def add(self, window: Window, draft: Draft, words: Sequence[PlacedWord]) -> list[Segment]:
+        """The segments that are complete now that this window's words are known."""
+        segments: list[Segment] = []
+        for word in words:
+            if self._open and self._ends_before(word):
+                segments += self.finish()
+            if not self._open:
+                self._origin = _Origin(round(window.start_s * 100), draft)
+            self._open.append(word)
+        return segments
+
+    def add_whole(self, window: Window, draft: Draft) -> list[Segment]:
+        """A window without alignment is one segment, from its first voice to its last."""
+        if not draft.text.strip():
+            return []
+        edges = window.voices or window.pieces
+        return [
+            self._numbered(
+                _Origin(round(window.start_s * 100), draft),
+                start_s=edges[0].start / RATE,
+                end_s=edges[-1].end / RATE,
+                text=draft.text,
+                tokens=draft.tokens,
+                words=None,
+            )
+        ]
+
+    def finish(self) -> list[Segment]:
+        """Close what is still open."""
+        words, self._open = self._open, []
+        if not words or self._origin is None:
+            return []
+        return [self._segment(part, self._origin) for part in fitted(words)]
+
+    def _ends_before(self, word: PlacedWord) -> bool:
+        last = self._open[-1]
+        return ends_sentence(last.text) or word.start_s - last.end_s >= self._pause_s
+
+    def _segment(self, words: list[PlacedWord], origin: _Origin) -> Segment:
+        timed = tuple(Word(w.text, w.start_s, w.end_s, w.probability) for w in words)
+        return self._numbered(
+            origin,
+            start_s=words[0].start_s,
+            end_s=words[-1].end_s,
+            text="".join(word.text for word in words),
+            tokens=tuple(token for word in words for token in word.tokens),
+            words=timed if self._with_words else None,
+        )
+
+    def _numbered(
+        self,
+        origin: _Origin,
+        *,
+        start_s: float,
+        end_s: float,
+        text: str,
+        tokens: tuple[int, ...],
+        words: tuple[Word, ...] | None,
+    ) -> Segment:
+        self._count += 1
+        draft = origin.draft
+        return Segment(
+            id=self._count,
+            seek=origin.seek,
+            start_s=start_s,
+            end_s=end_s,
+            text=text,
+            tokens=tokens,
+            temperature=draft.temperature,
+            avg_logprob=draft.avg_logprob,
+            compression_ratio=draft.compression_ratio,
+            no_speech_prob=draft.no_speech_prob,
+            words=words,
+        )
+
+
+def spoken_words(window: Window, decoded: Decoded) -> list[PlacedWord]:
+    """The window's words with file times."""
+    return place(decoded.words or (), window.pieces, window.voices)
+
+
+def translated_words(window: Window, decoded: Decoded) -> list[PlacedWord]:
+    """The words of the window's translation, spread over its voices by their length."""
+    return spread(decoded.translation or "", window.voices or window.pieces)

@@ -1,0 +1,69 @@
+# `make run` transcribes a real recording, `make test` runs the tests; both set up what they need.
+
+VENV := .venv
+BIN := $(VENV)/bin
+MODEL ?= base
+
+# The first Python on the machine that Sotto runs on; set PYTHON to choose.
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	$$p -c '$(SUPPORTED)' 2>/dev/null && echo $$p && break; done)
+
+.PHONY: help run test check format docs lock clean
+
+help: ## List the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1	/' | expand -t 18
+
+run: $(VENV)/ready weights/$(MODEL)/model.json ## Transcribe test_input.json with the handler
+	@SOTTO_MODEL=$(MODEL) $(BIN)/python handler.py
+
+test: $(VENV)/ready-dev weights/base/model.json weights/tiny.en/model.json ## Run all tests
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report
+
+check: $(VENV)/ready-dev ## Lint, check formatting, types and generated docs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python tools/docs.py --check
+
+format: $(VENV)/ready-dev ## Format the code and mend what the linter can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(VENV)/ready-dev ## Write the generated parts of docs/
+	$(BIN)/python tools/docs.py
+
+lock: ## Pin the dependencies of pyproject.toml again (needs uv)
+	$(LOCK) -o requirements.txt
+	$(LOCK) --extra dev -o requirements-dev.txt
+
+clean: ## Remove the environment and the caches; keep the weights
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+
+LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--no-header --quiet pyproject.toml
+
+# pip compiles nothing here: what is imported is compiled at its first import.
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-compile
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed" >&2; exit 1; }
+	@echo "Creating $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/ready: requirements.txt pyproject.toml | $(VENV)/bin/python
+	@echo "Installing the pinned packages (about 120, 300 MB; a minute or so)"
+	@$(INSTALL) --require-hashes --requirement requirements.txt
+	@$(INSTALL) --quiet --no-deps --editable .
+	@touch $@
+
+$(VENV)/ready-dev: requirements-dev.txt $(VENV)/ready
+	@echo "Installing the packages for development"
+	@$(INSTALL) --require-hashes --requirement requirements-dev.txt
+	@touch $@
+
+weights/%/model.json: | $(VENV)/ready
+	@$(BIN)/python builder/bake.py $* --into weights

@@ -1,0 +1,7 @@
+"""`python -m sotto` is `sotto`."""
+
+import sys
+
+from sotto.cli import main
+
+sys.exit(main())

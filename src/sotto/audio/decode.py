@@ -1,0 +1,211 @@
+"""A media file in, 16 kHz mono PCM out, block by block; the only importer of av.
+
+Invariant: decoding reads the one file it was given and no other, whatever that file says, and
+holds a few blocks of it in memory, whatever its length.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import av
+import numpy as np
+from av.audio.fifo import AudioFifo
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.stream import Discard
+from numpy.typing import NDArray
+
+from sotto.audio.source import SourceFile
+from sotto.errors import AudioEmpty, AudioTooLong, AudioUndecodable
+
+SAMPLE_RATE_HZ = 16_000
+BLOCK_SAMPLES = 512 * 256
+
+# Recordings lie between these; outside them the resampler's buffers or filters grow without bound.
+MIN_RATE_HZ = 1_000
+MAX_RATE_HZ = 6_000_000
+
+READ_BYTES = 256 * 1024
+
+# The resampler's cost is per call: joining frames halves the time of decoding.
+JOINED_SAMPLES = 256 * 1024
+
+# A file of a kilobyte can claim an index of gigabytes. The index of a day of audio is a quarter of
+# this, which is the most that ffmpeg may allocate at once, in the whole process.
+MAX_ALLOCATION_BYTES = 256 * 1024**2
+ctypes.CDLL(av.logging.__file__).av_max_alloc(ctypes.c_size_t(MAX_ALLOCATION_BYTES))
+
+# Demuxers of sound and film that keep everything in one file. Playlists (hls, dash, concat, sdp),
+# image sequences, devices and filter graphs, which open what their text names, are left out, and
+# so is all that has no sound: subtitles, pictures, raw data.
+FORMATS = (
+    "aac,ac3,ac4,act,adp,ads,adx,aea,afc,aiff,alp,amr,amrnb,amrwb,apac,apc,ape,apm,aptx,aptx_hd,"
+    "asf,asf_o,ast,au,avi,avr,bfstm,bink,binka,boa,bonk,brstm,caf,codec2,daud,derf,dfpwm,dhav,"
+    "dsf,dss,dts,dtshd,dv,ea,eac3,epaf,film_cpk,flac,flv,fsb,fwse,g722,g723_1,g728,g729,genh,gsm,"
+    "gxf,hca,hcom,iamf,iff,ilbc,ircam,iss,ivr,kux,kvag,laf,lc3,live_flv,loas,lxf,matroska,mca,"
+    "mlp,mmf,mov,mp3,mpc,mpc8,mpeg,mpegts,mpegtsraw,msf,mtaf,mtv,musx,mxf,nistsphere,nsp,nsv,nut,"
+    "nuv,ogg,oma,osq,pmp,pva,pvf,qcp,qoa,rka,rm,rpl,rsd,rso,s337m,sbc,sdr2,sds,sdx,shn,siff,sln,"
+    "smjpeg,smk,sox,spdif,svag,svs,swf,tak,thp,truehd,tta,ty,vag,vividas,vivo,voc,vpk,vqf,w64,"
+    "wady,wav,wavarc,wsaud,wsd,wsvqa,wtv,wv,wve,xa,xmv,xvag,xwma"
+)
+
+# What a text begins with that lists other files; said by name, since ffmpeg only says "invalid".
+PLAYLISTS = {
+    b"#EXTM3U": "an HLS or M3U playlist",
+    b"ffconcat": "a concat script",
+    b"v=0": "an SDP session description",
+    b"[playlist]": "a PLS playlist",
+    b"<asx": "an ASX playlist",
+    b"<smil": "a SMIL playlist",
+    b"<?xml": "an XML document, such as a DASH manifest",
+    b"<MPD": "a DASH manifest",
+}
+
+
+def decode(file: SourceFile, max_audio_s: float) -> Iterator[NDArray[np.float32]]:
+    """Yield the sound of `file` as float32 blocks in [-1, 1], mono, 16 kHz.
+
+    Every block has BLOCK_SAMPLES samples, the last one maybe fewer. Packets that cannot be decoded
+    are left out. The file is closed when the iterator ends or is closed. Errors are raised while
+    iterating:
+
+    AudioUndecodable if it is not sound that can be decoded, AudioEmpty if no sample comes out,
+    AudioTooLong as soon as more than `max_audio_s` seconds have come out.
+    """
+    empty = True
+    with _nameless(file.path) as raw, _translated(), _opened(raw) as container:
+        frames = _bounded(_frames(container, _audio_track(container)), max_audio_s)
+        for block in _blocks(_resampled(frames)):
+            empty = False
+            yield block
+    if empty:
+        raise AudioEmpty("the audio track has no sample")
+
+
+def _nameless(path: Path) -> BinaryIO:
+    """Open by number: no demuxer can take a hint, or a neighbour's path, from the file's name."""
+    return open(os.open(path, os.O_RDONLY), "rb", buffering=0)  # noqa: PTH123
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except av.error.FFmpegError as error:
+        raise AudioUndecodable(f"the decoder says: {error.strerror}") from error
+
+
+def _opened(raw: BinaryIO) -> InputContainer:
+    head = raw.read(4096)
+    if not head:
+        raise AudioEmpty("the file is empty")
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    for beginning, kind in PLAYLISTS.items():
+        if text.startswith(beginning.lower()):
+            raise AudioUndecodable(f"the file is {kind}; send the audio itself")
+    raw.seek(0)
+    try:
+        container: InputContainer = av.open(
+            raw,
+            mode="r",
+            metadata_errors="ignore",
+            buffer_size=READ_BYTES,
+            container_options={"format_whitelist": FORMATS, "protocol_whitelist": "none"},
+        )
+    except av.error.ArgumentError as error:
+        raise AudioUndecodable("the file is not in a format for sound or film") from error
+    return container
+
+
+def _audio_track(container: InputContainer) -> AudioStream:
+    """The first audio track that can be decoded; all else in the file is skipped unread."""
+    tracks = container.streams.audio
+    if not tracks:
+        raise AudioUndecodable("the file has no audio track")
+    chosen = next((track for track in tracks if track.codec_context is not None), None)
+    if chosen is None:
+        raise AudioUndecodable("the codec of the audio track is not known")
+    for stream in container.streams:
+        if stream is not chosen:
+            stream.discard = Discard.all
+    return chosen
+
+
+def _frames(container: InputContainer, track: AudioStream) -> Iterator[AudioFrame]:
+    """Decode packet by packet; a broken packet costs its own sound and no more."""
+    decoded = False
+    broken: av.error.InvalidDataError | None = None
+    packets = container.demux(track)
+    while True:
+        try:
+            packet = next(packets, None)
+            if packet is None:
+                break
+            if packet.has_sidedata("encryption_info"):
+                raise AudioUndecodable("the audio track is encrypted")
+            frames = packet.decode()
+        except av.error.InvalidDataError as error:
+            broken = error
+            continue
+        decoded = decoded or bool(frames)
+        yield from frames
+    if broken and not decoded:
+        raise AudioUndecodable(f"no packet can be decoded: {broken.strerror}") from broken
+
+
+def _bounded(frames: Iterable[AudioFrame], max_audio_s: float) -> Iterator[AudioFrame]:
+    """Let frames pass until they are too long together, or one has an impossible rate."""
+    length_s = 0.0
+    for frame in frames:
+        if not MIN_RATE_HZ <= frame.sample_rate <= MAX_RATE_HZ:
+            raise AudioUndecodable(f"a sample rate of {frame.sample_rate} Hz is not audio")
+        length_s += frame.samples / frame.sample_rate
+        if length_s > max_audio_s:
+            raise AudioTooLong(f"the audio is longer than {max_audio_s:g} s")
+        yield frame
+
+
+def _resampled(frames: Iterable[AudioFrame]) -> Iterator[NDArray[np.int16]]:
+    """Turn frames into mono 16 kHz; where rate or channels change, a new resampler begins."""
+    for _, alike in itertools.groupby(
+        frames, key=lambda f: (f.format.name, f.layout.name, f.sample_rate, f.time_base)
+    ):
+        resampler = AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE_HZ)
+        for joined in itertools.chain(_joined(alike), [None]):
+            for resampled in resampler.resample(joined):
+                yield np.asarray(resampled.to_ndarray(), np.int16).reshape(-1)
+
+
+def _joined(frames: Iterable[AudioFrame]) -> Iterator[AudioFrame]:
+    fifo = AudioFifo()
+    for frame in frames:
+        frame.pts = None  # a jump in the timestamps is no sound, and the fifo would refuse it
+        fifo.write(frame)
+        if fifo.samples >= JOINED_SAMPLES and (joined := fifo.read()):
+            yield joined
+    if rest := fifo.read():
+        yield rest
+
+
+def _blocks(pieces: Iterable[NDArray[np.int16]]) -> Iterator[NDArray[np.float32]]:
+    """Pack pieces of any length into blocks of BLOCK_SAMPLES, scaled to [-1, 1]."""
+    block, filled = np.empty(BLOCK_SAMPLES, np.float32), 0
+    for piece in pieces:
+        while piece.size:
+            taken = min(piece.size, BLOCK_SAMPLES - filled)
+            np.multiply(piece[:taken], np.float32(1 / 32768), out=block[filled : filled + taken])
+            piece, filled = piece[taken:], filled + taken
+            if filled == BLOCK_SAMPLES:
+                yield block
+                block, filled = np.empty(BLOCK_SAMPLES, np.float32), 0
+    if filled:
+        yield block[:filled]

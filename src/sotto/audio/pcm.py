@@ -1,0 +1,23 @@
+"""What sound is inside Sotto: float32 mono at 16 kHz, and stretches of it.
+
+Invariant: imports nothing but numpy, so that whoever only speaks of times loads no library.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+RATE = 16_000
+"""Samples a second."""
+
+Pcm = NDArray[np.float32]
+
+
+class Span(NamedTuple):
+    """A stretch of audio: [start, end), in samples of the file."""
+
+    start: int
+    end: int

@@ -1,0 +1,144 @@
+"""Heard audio in, windows of at most 30 s out; pure numpy.
+
+Invariant: windows are in file order, no sample is in two of them, and PCM that no window will need
+is let go, so that memory does not grow with the file.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from sotto.audio.pcm import RATE, Pcm, Span
+from sotto.audio.vad import FRAME, Heard, Speech
+
+WINDOW = 30 * RATE
+"""The most samples that Whisper's encoder takes."""
+SHORTEST_TILE = 20 * RATE
+"""A tile is cut at its quietest point after this many samples."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Window:
+    """What is decoded in one go.
+
+    `pieces`: the stretches of the file that were glued together, in order. `voices`: where in the
+    file somebody speaks, inside the pieces. `pcm`: the glued audio, float32, at most 480,000
+    samples.
+    """
+
+    index: int
+    pieces: tuple[Span, ...]
+    voices: tuple[Span, ...]
+    pcm: Pcm
+
+    @property
+    def start_s(self) -> float:
+        """Where in the file the window starts."""
+        return self.pieces[0].start / RATE
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds of audio in the window, gaps left out."""
+        return len(self.pcm) / RATE
+
+
+def cut(heard: Iterable[Heard], *, keep_silence: bool = False) -> Iterator[Window]:
+    """Pack speech into windows, as full as they get; with `keep_silence`, tile all of the audio."""
+    windows = _tiles(heard) if keep_silence else _packed(heard)
+    for index, (pieces, voices, pcm) in enumerate(windows):
+        yield Window(index, pieces, voices, pcm)
+
+
+_Cut = tuple[tuple[Span, ...], tuple[Span, ...], Pcm]
+
+
+def _packed(heard: Iterable[Heard]) -> Iterator[_Cut]:
+    tape = Tape()
+    speeches: list[Speech] = []
+    parts: list[Pcm] = []
+    for block in heard:
+        tape.add(block.pcm)
+        for speech in block.speeches:
+            length = speech.padded.end - speech.padded.start
+            if speeches and sum(map(len, parts)) + length > WINDOW:
+                yield _glued(speeches, parts)
+                speeches, parts = [], []
+            speeches.append(speech)
+            parts.append(tape.copy(speech.padded))
+        tape.forget(block.settled)
+    if speeches:
+        yield _glued(speeches, parts)
+
+
+def _glued(speeches: list[Speech], parts: list[Pcm]) -> _Cut:
+    pieces = tuple(speech.padded for speech in speeches)
+    return pieces, tuple(speech.voice for speech in speeches), np.concatenate(parts)
+
+
+def _tiles(heard: Iterable[Heard]) -> Iterator[_Cut]:
+    tape = Tape()
+    voices: deque[Span] = deque()
+    start = 0
+    for block in heard:
+        tape.add(block.pcm)
+        voices.extend(speech.voice for speech in block.speeches)
+        known = tape.end if block.last else min(tape.end, block.settled)
+        while known - start > WINDOW or (block.last and known > start):
+            end = known
+            if known - start > WINDOW:
+                end = start + SHORTEST_TILE
+                end += _quietest(tape.copy(Span(end, start + WINDOW)))
+            tile = Span(start, end)
+            yield (tile,), _inside(voices, tile), tape.copy(tile)
+            start = end
+        tape.forget(start)
+
+
+def _inside(voices: deque[Span], tile: Span) -> tuple[Span, ...]:
+    """The voices, or their parts, in the tile; those that end in it are done with."""
+    inside = []
+    while voices and voices[0].start < tile.end:
+        voice = voices[0]
+        inside.append(Span(max(voice.start, tile.start), min(voice.end, tile.end)))
+        if voice.end > tile.end:
+            break
+        voices.popleft()
+    return tuple(inside)
+
+
+def _quietest(pcm: Pcm) -> int:
+    """Start of the quietest 32 ms, in samples; the later of equals, so that windows are full."""
+    frames = pcm[: len(pcm) // FRAME * FRAME].reshape(-1, FRAME)
+    energy = np.einsum("ij,ij->i", frames, frames)
+    return int(len(energy) - 1 - np.argmin(energy[::-1])) * FRAME
+
+
+class Tape:
+    """The part of the file's PCM that may still be needed, addressed by file sample."""
+
+    def __init__(self) -> None:
+        self._blocks: deque[Pcm] = deque()
+        self._start = 0
+        self.end = 0
+
+    def add(self, pcm: Pcm) -> None:
+        """Append the next block."""
+        self._blocks.append(pcm)
+        self.end += len(pcm)
+
+    def forget(self, before: int) -> None:
+        """Let go of whole blocks that end at or before this sample."""
+        while self._blocks and self._start + len(self._blocks[0]) <= before:
+            self._start += len(self._blocks.popleft())
+
+    def copy(self, span: Span) -> Pcm:
+        """The samples of `span`; those behind the end of the file do not exist."""
+        parts, at = [], self._start
+        for block in self._blocks:
+            parts.append(block[max(0, span.start - at) : max(0, span.end - at)])
+            at += len(block)
+        return np.concatenate(parts) if parts else np.zeros(0, np.float32)

@@ -1,0 +1,203 @@
+"""The pipeline for people: `sotto transcribe FILE...`.
+
+Invariant: one file's failure leaves the others alone, and the exit code is 1 if any failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from tqdm import tqdm
+
+from sotto import __version__, log
+from sotto.audio.decode import length_s
+from sotto.errors import InternalError, SottoError
+from sotto.pipeline import transcribe
+from sotto.request import parse
+from sotto.settings import Settings, SettingsError
+from sotto.targets import Target, TargetError, find_targets, save
+from sotto.transcript.formats import render
+from sotto.transcript.transcript import Transcript
+from sotto.workshop import Workshop
+
+EXTENSIONS = {
+    "txt": "formatted_text",
+    "srt": "srt",
+    "vtt": "vtt",
+    "tsv": "tsv",
+    "json": "json",
+}
+"""The files that can be written, and the format of each."""
+AT_ONCE = 4
+"""Files in flight: enough to keep the engine's batches full, few enough to follow."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What becomes of a transcript; without formats it is printed."""
+
+    formats: tuple[str, ...]
+    folder: Path | None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line. Gives back the exit code."""
+    args = _parser().parse_args(argv)
+    log.configure("warning")
+    try:
+        settings = _settings(args)
+        options = _options(args)
+        output = Output(_formats(args.format), args.output_dir)
+        targets = find_targets(args.inputs, args.output_dir)
+    except (SettingsError, TargetError, SottoError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    try:
+        failed = asyncio.run(_run(targets, settings, options, output))
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    return 1 if failed else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="sotto", description="Whisper transcription.")
+    parser.add_argument("--version", action="version", version=f"sotto {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser(
+        "transcribe", help="transcribe files, folders and URLs", description="Transcribe audio."
+    )
+    add = command.add_argument
+    add("inputs", nargs="+", metavar="FILE", help="audio or video file, folder or http(s) URL")
+    add(
+        "--format",
+        metavar="LIST",
+        help=f"write files: {', '.join(EXTENSIONS)}, separated by commas; else the text is printed",
+    )
+    add("--output-dir", type=Path, metavar="DIR", help="where to write; else beside the audio")
+    add("--model", help="name of the model; else SOTTO_MODEL or base")
+    add("--language", metavar="CODE", help="spoken language; else it is detected")
+    add("--translate", action="store_true", help="give the English translation instead")
+    add("--device", choices=("auto", "cpu", "cuda"), help="where the model runs")
+    add("--download", action="store_true", help="download the model if it is not here")
+    add(
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="any option of a job's input, such as beam_size=1; may be repeated",
+    )
+    return parser
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    """The environment's settings under the flags; the person's own files may all be read."""
+    changes: dict[str, Any] = {"audio_roots": ("/",)}
+    if args.device is not None:
+        changes["device"] = args.device
+    if args.download:
+        changes["model_download"] = True
+    return msgspec.structs.replace(Settings.from_env(os.environ), **changes)
+
+
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    for text in args.option:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise TargetError(f"--option: {text!r}: expected NAME=VALUE")
+        try:
+            options[name] = json.loads(value)
+        except ValueError:
+            options[name] = value
+    for name in ("model", "language"):
+        if getattr(args, name) is not None:
+            options[name] = getattr(args, name)
+    if args.translate:
+        options["translate"] = True
+    parse({"audio_path": "/any", **options})
+    return options
+
+
+def _formats(text: str | None) -> tuple[str, ...]:
+    names = tuple(name.strip().lower() for name in (text or "").split(",") if name.strip())
+    for name in names:
+        if name not in EXTENSIONS:
+            raise TargetError(f"--format: {name!r} is not one of {', '.join(EXTENSIONS)}")
+    return names
+
+
+async def _run(
+    targets: Sequence[Target], settings: Settings, options: dict[str, Any], output: Output
+) -> int:
+    """Transcribe all targets, a few at once. Gives back how many failed."""
+    workshop = Workshop(settings)
+    room = asyncio.Semaphore(AT_ONCE)
+
+    async def one(target: Target) -> bool:
+        async with room:
+            return await _transcribe(target, workshop, options, output)
+
+    try:
+        done = await asyncio.gather(*(one(target) for target in targets))
+    finally:
+        workshop.close()
+    return done.count(False)
+
+
+async def _transcribe(
+    target: Target, workshop: Workshop, options: dict[str, Any], output: Output
+) -> bool:
+    try:
+        transcript = await _watched(target, workshop, options)
+        segments = transcript.segments
+        if options.get("translate"):
+            segments = transcript.translation or []
+        if not output.formats:
+            tqdm.write(render("formatted_text", segments).rstrip("\n"))
+        for name in output.formats:
+            save(target, name, render(EXTENSIONS[name], segments))
+    except (SottoError, OSError) as error:
+        tqdm.write(f"{target.name}: {error}", file=sys.stderr)
+        return False
+    except Exception:
+        logger.exception("%s: %s", target.name, InternalError.code)
+        return False
+    for warning in transcript.warnings:
+        tqdm.write(f"{target.name}: warning: {warning}", file=sys.stderr)
+    return True
+
+
+async def _watched(target: Target, workshop: Workshop, options: dict[str, Any]) -> Transcript:
+    """Transcribe one target under a progress bar that counts seconds of audio."""
+    request = parse({**target.source, **options})
+    tools, transcript = await workshop.open(request)
+    total = await asyncio.to_thread(length_s, target.path) if target.path else None
+    with tqdm(
+        total=total and round(total, 1),
+        desc=target.name[-40:],
+        unit="s",
+        leave=False,
+        bar_format=None if total is None else "{l_bar}{bar}| {n:.0f}/{total:.0f} s of audio",
+    ) as bar:
+        async with aclosing(transcribe(request, tools, transcript)) as segments:
+            async for segment in segments:
+                bar.update(max(0.0, segment.end_s - bar.n))
+    return transcript
+
+
+if __name__ == "__main__":
+    sys.exit(main())

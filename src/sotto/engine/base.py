@@ -1,0 +1,179 @@
+"""What an engine is asked and what it answers, window by window.
+
+Invariant: these types know nothing of CTranslate2, of jobs or of files; times are seconds inside
+the window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """Options of one `generate` call: windows decoded together must agree in all of them."""
+
+    beam_size: int
+    patience: float
+    best_of: int
+    length_penalty: float
+    suppress_tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """When a text is not believed (openai-whisper's rules, judged window by window)."""
+
+    compression_ratio: float
+    logprob: float
+    no_speech: float
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """The text of one try, before its words have times."""
+
+    tokens: tuple[int, ...]
+    text: str
+    temperature: float
+    avg_logprob: float
+    no_speech_prob: float
+    compression_ratio: float
+
+
+@dataclass(frozen=True, slots=True)
+class TimedWord:
+    """A word as aligned by the model; `text` carries the space before it."""
+
+    text: str
+    tokens: tuple[int, ...]
+    start_s: float
+    end_s: float
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What the engine makes of a window.
+
+    `words` is None when no alignment was asked for. `translation` is English text, None when not
+    asked for. `silent`: the window was judged to hold no speech, and `draft.text` is empty.
+    """
+
+    draft: Draft
+    words: tuple[TimedWord, ...] | None
+    translation: str | None
+    language: str
+    language_probability: float
+    silent: bool
+
+
+class BatchKey(NamedTuple):
+    """Windows may share a call of the engine if these are equal.
+
+    CTranslate2 wants `<|startoftranscript|>` at one position in all rows, hence `prompt_length`;
+    languages and prompts themselves may differ.
+    """
+
+    decoding: Decoding
+    temperature: float
+    prompt_length: int
+    translate: bool
+    align: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ask:
+    """One window to decode.
+
+    `features`: log-mel, float32, (mels, frames), at most 3000 frames. `prompt`: tokens of the text
+    before the window. `language`: None to detect it. `temperatures`: tried from the first one;
+    `drafts` are the tries so far and `encoded` whatever the engine keeps for the next one.
+    """
+
+    features: NDArray[np.float32]
+    decoding: Decoding
+    thresholds: Thresholds
+    temperatures: tuple[float, ...]
+    prompt: tuple[int, ...] = ()
+    language: str | None = None
+    translate: bool = False
+    align: bool = True
+    drafts: tuple[Draft, ...] = ()
+    encoded: Any = None
+
+    @property
+    def temperature(self) -> float:
+        """The temperature of the next try."""
+        return self.temperatures[len(self.drafts)]
+
+    @property
+    def is_last_try(self) -> bool:
+        """Is no temperature left after the next try?"""
+        return len(self.drafts) + 1 == len(self.temperatures)
+
+    @property
+    def key(self) -> BatchKey:
+        """What must be equal in windows that share a call."""
+        return BatchKey(
+            self.decoding, self.temperature, len(self.prompt), self.translate, self.align
+        )
+
+
+class Engine(Protocol):
+    """A loaded model. Its threads alone may call `decode`; the rest is constant."""
+
+    model: str
+    device: str
+    mels: int
+    multilingual: bool
+    batch_limit: int
+    threads: int
+
+    def tokenize(self, text: str) -> tuple[int, ...]:
+        """Tokens of a prompt text."""
+        ...
+
+    def decode(self, asks: Sequence[Ask]) -> list[Decoded | Ask]:
+        """Decode windows that share a key, one result for each, in order.
+
+        A result that is an Ask is the same window again with one more draft: its text was not
+        believed and a temperature is left. Blocks; raises EngineError or OutOfMemory.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the device's memory; nothing may be decoded afterwards."""
+        ...
+
+
+def distrusted(draft: Draft, thresholds: Thresholds) -> bool:
+    """Should the window be decoded again at a higher temperature?
+
+    openai-whisper's rule: too repetitive or too improbable, unless it is improbable because nobody
+    speaks.
+    """
+    if is_silence(draft, thresholds):
+        return False
+    repetitive = draft.compression_ratio > thresholds.compression_ratio
+    return repetitive or draft.avg_logprob < thresholds.logprob
+
+
+def is_silence(draft: Draft, thresholds: Thresholds) -> bool:
+    """Does the model itself doubt that there is speech, and its text as well?"""
+    improbable = draft.avg_logprob < thresholds.logprob
+    return improbable and draft.no_speech_prob > thresholds.no_speech
+
+
+def best(drafts: Sequence[Draft], thresholds: Thresholds) -> Draft:
+    """The draft to keep when none is believed: the most probable that is not repetitive.
+
+    Its temperature is that of the last try, as in faster-whisper.
+    """
+    usable = [d for d in drafts if d.compression_ratio <= thresholds.compression_ratio]
+    return max(usable or drafts, key=lambda draft: draft.avg_logprob)

@@ -1,0 +1,210 @@
+"""The one place that decides which windows run together.
+
+Invariant: the policy is the pure function `take_batch`; engine threads alone call the engine; every
+ticket's future gets exactly one result, error or cancellation, whatever happens to the engine.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Hashable, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from sotto.engine.base import Ask, Decoded, Engine
+from sotto.errors import EngineError, OutOfMemory, Overloaded
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """A window that waits for the engine, and where its result goes.
+
+    The future stays pending while the engine works, so that it can be cancelled at any time.
+    """
+
+    job: Hashable
+    ask: Ask
+    future: Future[Decoded] = field(default_factory=Future)
+
+
+def take_batch(queues: Sequence[Sequence[Ticket]], limit: int) -> list[Ticket]:
+    """Choose the windows of the next call: at most `limit`, all with one key.
+
+    `queues` holds each job's tickets, oldest first, the job whose turn it is first. That job's
+    oldest window sets the key; then the jobs give one window each in turn until the call is full
+    or nothing with that key is left.
+    """
+    queues = [queue for queue in queues if queue]
+    if not queues:
+        return []
+    key = queues[0][0].ask.key
+    matching = [deque(ticket for ticket in queue if ticket.ask.key == key) for queue in queues]
+    batch: list[Ticket] = []
+    while len(batch) < limit and any(matching):
+        for tickets in matching:
+            if tickets and len(batch) < limit:
+                batch.append(tickets.popleft())
+    return batch
+
+
+class Batcher:
+    """Feeds one engine with the windows of all jobs in flight.
+
+    It never waits for a batch to fill: an idle thread takes what is there, and batches fill by
+    themselves while all threads are busy.
+    """
+
+    def __init__(self, engine: Engine, *, max_waiting: int = 4096) -> None:
+        self.engine = engine
+        self._max_waiting = max_waiting
+        self._limit = engine.batch_limit
+        self._queues: OrderedDict[Hashable, deque[Ticket]] = OrderedDict()
+        self._changed = threading.Condition()
+        self._running: set[Ticket] = set()
+        self._idle = 0
+        self._closing = False
+        self._fault: BaseException | None = None
+        self._threads = [
+            threading.Thread(target=self._serve, name=f"sotto-engine-{i}", daemon=True)
+            for i in range(engine.threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def healthy(self) -> bool:
+        """False once an engine thread has died: nothing will be decoded any more."""
+        return self._fault is None
+
+    @property
+    def limit(self) -> int:
+        """Windows in one call at most; halved whenever the device ran out of memory."""
+        return self._limit
+
+    def submit(self, job: Hashable, ask: Ask) -> Future[Decoded]:
+        """Queue a window of `job`. Cancel the future to take it back.
+
+        Raises Overloaded when too many windows wait, EngineError when the engine has died.
+        """
+        ticket = Ticket(job, ask)
+        with self._changed:
+            if self._fault is not None or self._closing:
+                raise EngineError("the engine has stopped; this worker takes no more work")
+            if sum(map(len, self._queues.values())) >= self._max_waiting:
+                self._drop_cancelled()
+            if sum(map(len, self._queues.values())) >= self._max_waiting:
+                raise Overloaded(f"{self._max_waiting} windows wait for the device already")
+            self._queues.setdefault(job, deque()).append(ticket)
+            self._changed.notify()
+        return ticket.future
+
+    def close(self) -> None:
+        """Finish what runs, fail what waits, free the engine."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+        self._fail_waiting(EngineError("the worker is stopping"))
+        self.engine.close()
+
+    def _serve(self) -> None:
+        """An engine thread's life. It holds no policy."""
+        try:
+            while batch := self._next():
+                self._run(batch)
+                with self._changed:
+                    self._running.difference_update(batch)
+        except BaseException as error:
+            with self._changed:
+                self._fault = error
+                self._changed.notify_all()
+            log.exception("an engine thread has died")
+            self._fail_waiting(EngineError(f"the engine has died: {type(error).__name__}"))
+
+    def _next(self) -> list[Ticket]:
+        """Wait for work; an empty list means that there will be none."""
+        with self._changed:
+            self._idle += 1
+            try:
+                while not self._closing and self._fault is None:
+                    if batch := self._take():
+                        self._running.update(batch)
+                        return batch
+                    self._changed.wait()
+                return []
+            finally:
+                self._idle -= 1
+
+    def _take(self) -> list[Ticket]:
+        """Remove the next batch from the queues; the jobs it serves go to the end of the turn."""
+        self._drop_cancelled()
+        waiting = sum(map(len, self._queues.values()))
+        share = -(-waiting // self._idle)
+        chosen = take_batch(list(self._queues.values()), min(self._limit, share))
+        for ticket in chosen:
+            queue = self._queues.pop(ticket.job)
+            queue.remove(ticket)
+            if queue:
+                self._queues[ticket.job] = queue
+        return chosen
+
+    def _drop_cancelled(self) -> None:
+        for job, queue in list(self._queues.items()):
+            kept = deque(ticket for ticket in queue if not ticket.future.cancelled())
+            if kept:
+                self._queues[job] = kept
+            else:
+                del self._queues[job]
+
+    def _run(self, batch: list[Ticket]) -> None:
+        """Decode a batch; one that fails is tried again in halves, so that only the bad one fails.
+
+        Out of memory with more than one window halves the limit for good.
+        """
+        try:
+            results = self.engine.decode([ticket.ask for ticket in batch])
+            if len(results) != len(batch):
+                raise EngineError(f"{len(batch)} windows went in, {len(results)} came out")
+        except Exception as error:
+            if isinstance(error, OutOfMemory):
+                self._limit = max(1, min(self._limit, len(batch) // 2))
+            if len(batch) > 1:
+                middle = len(batch) // 2
+                self._run(batch[:middle])
+                self._run(batch[middle:])
+            else:
+                _fail(batch[0], error)
+            return
+        for ticket, result in zip(batch, results, strict=True):
+            if isinstance(result, Ask):
+                self._again(ticket, result)
+            else:
+                with suppress(InvalidStateError):  # cancelled while it ran
+                    ticket.future.set_result(result)
+
+    def _again(self, ticket: Ticket, ask: Ask) -> None:
+        """Queue a window for its next temperature, before the rest of its job."""
+        ticket.ask = ask
+        with self._changed:
+            self._queues.setdefault(ticket.job, deque()).appendleft(ticket)
+            self._changed.notify()
+
+    def _fail_waiting(self, error: EngineError) -> None:
+        with self._changed:
+            tickets = [ticket for queue in self._queues.values() for ticket in queue]
+            tickets += self._running
+            self._queues.clear()
+            self._running.clear()
+        for ticket in tickets:
+            _fail(ticket, error)
+
+
+def _fail(ticket: Ticket, error: Exception) -> None:
+    with suppress(InvalidStateError):  # done or cancelled already
+        ticket.future.set_exception(error)

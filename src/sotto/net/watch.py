@@ -1,0 +1,88 @@
+"""The time a fetch has, and the end of its connections when that is over.
+
+A socket's own timeout bounds one wait, not their sum: a server that sends a byte now and then,
+in the headers or the body, would hold the thread for as long as it likes.
+
+Invariant: a moment after the end of the time, or after the cancellation, no read is blocked.
+"""
+
+from __future__ import annotations
+
+import functools
+import socket
+import threading
+import time
+from contextlib import suppress
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+
+from sotto.errors import SourceTimeout, SourceUnreachable
+
+GLANCE_S = 0.1
+
+
+class Watch:
+    """Entered for one fetch; `name` is what messages call the address."""
+
+    def __init__(self, name: str, seconds: float, cancelled: threading.Event) -> None:
+        self._name = name
+        self._seconds = seconds
+        self._end = time.monotonic() + seconds
+        self._cancelled = cancelled
+        self._sockets: list[socket.socket] = []
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sotto-watch", daemon=True)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def check(self) -> None:
+        """Raise SourceTimeout if the time is over, SourceUnreachable if the job is cancelled."""
+        if self._cancelled.is_set():
+            raise SourceUnreachable(f"{self._name}: the job was cancelled during the download")
+        if time.monotonic() >= self._end:
+            raise SourceTimeout(f"{self._name}: did not arrive within {self._seconds:g} s")
+
+    def pause(self, seconds: float) -> None:
+        """Wait, at most to the end; then check."""
+        self._cancelled.wait(max(0.0, min(seconds, self._end - time.monotonic())))
+        self.check()
+
+    def session(self, adapter: HTTPAdapter) -> requests.Session:
+        """A session over `adapter` whose connections end with the watch."""
+        pools = adapter.poolmanager.pool_classes_by_scheme
+        adapter.poolmanager.pool_classes_by_scheme = {
+            scheme: functools.partial(self._watched, pool) for scheme, pool in pools.items()
+        }
+        session = requests.Session()
+        session.trust_env = False  # neither a proxy nor a password from a .netrc of the worker's
+        session.mount("http://", adapter)
+        session.mount("https://", adapter)
+        return session
+
+    def _watched(self, pool_class: Any, *where: Any, **how: Any) -> Any:
+        """Make a connection pool that notes each socket it opens."""
+        pool = pool_class(*where, **how)
+        plain = pool.ConnectionCls
+
+        def connect(connection: Any) -> None:
+            plain.connect(connection)
+            self._sockets.append(connection.sock)
+
+        pool.ConnectionCls = type("WatchedConnection", (plain,), {"connect": connect})
+        return pool
+
+    def _run(self) -> None:
+        while not self._done.wait(GLANCE_S):
+            if self._cancelled.is_set() or time.monotonic() >= self._end:
+                for line in tuple(self._sockets):
+                    with suppress(OSError):
+                        # the plain method: that of a TLS socket would pull it from under its reader
+                        socket.socket.shutdown(line, socket.SHUT_RDWR)

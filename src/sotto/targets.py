@@ -1,0 +1,95 @@
+"""What a person names on the command line in, what to transcribe and where to write it out.
+
+Invariant: no two targets write the same file, and a file is written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+AUDIO = frozenset(
+    ".aac .aif .aiff .amr .ape .au .avi .caf .flac .flv .m4a .m4b .m4v .mka .mkv .mov .mp3 .mp4 "
+    ".mpeg .mpg .mts .oga .ogg .ogv .opus .spx .ts .wav .webm .wma .wmv".split()
+)
+"""Names that a folder is searched for; a file that is named itself is always tried."""
+
+
+class TargetError(Exception):
+    """The command line names something that is not there or cannot be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One audio to transcribe. `stem`: the files to write, without their extension."""
+
+    name: str
+    source: dict[str, str]
+    path: Path | None
+    stem: Path
+
+
+def find_targets(inputs: Sequence[str], output_dir: Path | None) -> list[Target]:
+    """Files, the audio files of folders, and URLs, in the order given. Raises TargetError."""
+    targets: list[Target] = []
+    taken: set[Path] = set()
+    for text in inputs:
+        if text.lower().startswith(("http://", "https://")):
+            found: list[str | Path] = [text]
+        else:
+            found = list(_files(Path(text)))
+        for item in found:
+            targets.append(_target(item, output_dir, taken))
+    return targets
+
+
+def save(target: Target, extension: str, text: str) -> Path:
+    """Write one format of a target's transcript; a half-written file never stays."""
+    path = target.stem.with_name(f"{target.stem.name}.{extension}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.exists():
+        raise TargetError(f"{path}: no such file or folder")
+    if not path.is_dir():
+        return [path]
+    files = sorted(
+        file for file in path.rglob("*") if file.suffix.lower() in AUDIO and file.is_file()
+    )
+    if not files:
+        raise TargetError(f"{path}: no audio file in this folder")
+    return files
+
+
+def _target(item: str | Path, output_dir: Path | None, taken: set[Path]) -> Target:
+    if isinstance(item, Path):
+        name, folder = item.name, item.parent
+        source, path = {"audio_path": str(item.resolve())}, item
+    else:
+        name = PurePosixPath(unquote(urlsplit(item).path)).name or urlsplit(item).netloc
+        folder, source, path = Path(), {"audio": item}, None
+    folder = output_dir or folder
+    stem = folder / (Path(name).stem or name)
+    if stem in taken:
+        stem = folder / name
+    count = 1
+    while stem in taken:
+        count += 1
+        stem = folder / f"{name}-{count}"
+    taken.add(stem)
+    return Target(name, source, path, stem)

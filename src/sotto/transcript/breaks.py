@@ -1,0 +1,58 @@
+"""Where one subtitle ends and the next begins.
+
+Invariant: what `fitted` returns is at most 7 s and 84 characters long, but for a single word that
+is longer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from sotto.transcript.timing import PlacedWord
+
+PAUSE_S = 0.6
+"""A pause that ends a subtitle."""
+LONGEST_S = 7.0
+"""Longest time for which a subtitle stands, by the usual rule for subtitles."""
+LONGEST_TEXT = 84
+"""Two lines of 42 characters, by the same rule."""
+
+SENTENCE_END = re.compile(r"[.!?…。．！？؟।]+[\"'”’»)\]」』]*$")
+CLAUSE_END = re.compile(r"[,;:،、，；：—–]+[\"'”’»)\]」』]*$")
+ABBREVIATION = re.compile(
+    r"^[\"'“‘«(\[]*(?:[A-ZА-ЯÀ-Þ]\.|(?:Mr|Mrs|Ms|Dr|St|Prof|Sr|Sra|Jr|Mme|Mlle|Sig|vs|etc|No)\.)$",
+    re.IGNORECASE,
+)
+
+
+def ends_sentence(text: str) -> bool:
+    """Does a sentence end with this word? `Mr.` and initials do not end one."""
+    word = text.strip()
+    return bool(SENTENCE_END.search(word)) and not ABBREVIATION.match(word)
+
+
+def fitted(words: Sequence[PlacedWord]) -> list[list[PlacedWord]]:
+    """Split words without a break among them into parts that can be read as subtitles."""
+    words = list(words)
+    if len(words) < 2 or _fits(words):
+        return [words]
+    at = max(range(1, len(words)), key=lambda i: _merit(words, i))
+    return [*fitted(words[:at]), *fitted(words[at:])]
+
+
+def _fits(words: Sequence[PlacedWord]) -> bool:
+    text = "".join(word.text for word in words).strip()
+    return words[-1].end_s - words[0].start_s <= LONGEST_S and len(text) <= LONGEST_TEXT
+
+
+def _merit(words: Sequence[PlacedWord], at: int) -> float:
+    """How good it is to split before word `at`: at a pause, at a comma, near the middle."""
+    before, after = words[at - 1], words[at]
+    pause_s = after.start_s - before.end_s
+    middle_s = (words[0].start_s + words[-1].end_s) / 2
+    half_s = max((words[-1].end_s - words[0].start_s) / 2, 1e-6)
+    off_centre = abs((before.end_s + after.start_s) / 2 - middle_s) / half_s
+    clause = 0.5 if CLAUSE_END.search(before.text.strip()) else 0.0
+    other_speech = 0.3 if before.speech != after.speech else 0.0
+    return min(pause_s / PAUSE_S, 1.0) + clause + other_speech - off_centre

@@ -1,0 +1,141 @@
+"""Segments in, one text out, in each format that a job may ask for.
+
+Invariant: whatever the segments hold, the text is valid by its format's published rules and can be
+written as UTF-8; a time that is not a number is a fault of ours and raises ValueError.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import msgspec
+
+from sotto.transcript.record import encodable, segment_record, whole_ms
+from sotto.transcript.segments import Segment
+
+_BREAKS = re.compile(r"[\t-\r\x1c-\x1e\x85\u2028\u2029]+")
+_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f]")
+_UNSPACED = re.compile(
+    r"[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Tibetan; Burmese; Khmer
+    r"\u2e80-\u312f\u31a0-\u4dbf\u4e00-\u9fff"  # kana and ideographs with their punctuation
+    r"\uf900-\ufaff\ufe30-\ufe4f\uff00-\uff9f\U00020000-\U0003ffff]"
+)
+"""Characters of scripts that put no space between sentences."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cue:
+    """One subtitle: a line of text that is not empty, and when it stands on the screen."""
+
+    start_ms: int
+    end_ms: int
+    text: str
+
+
+def render(name: str, segments: Sequence[Segment]) -> str:
+    """`segments` in the format `name`, a key of FORMATS.
+
+    Raises ValueError if a segment's time is not finite, in the formats that have times.
+    """
+    return FORMATS[name](segments)
+
+
+def plain_text(segments: Sequence[Segment]) -> str:
+    """Running text on one line."""
+    text = ""
+    for segment in segments:
+        line = _line(segment.text)
+        if text and line and (segment.text[0].isspace() or _spaced(text[-1], line[0])):
+            text += " "
+        text += line
+    return text
+
+
+def formatted_text(segments: Sequence[Segment]) -> str:
+    """One segment a line."""
+    return "\n".join(line for line in (_line(segment.text) for segment in segments) if line)
+
+
+def srt(segments: Sequence[Segment]) -> str:
+    """SubRip: numbered cues; it has no escapes, so an arrow in the text becomes another one."""
+    return "\n".join(
+        f"{number}\n{_clock(cue.start_ms, ',')} --> {_clock(cue.end_ms, ',')}\n"
+        f"{cue.text.replace('-->', '→')}\n"
+        for number, cue in enumerate(cues(segments), start=1)
+    )
+
+
+def vtt(segments: Sequence[Segment]) -> str:
+    """WebVTT, its three special characters escaped."""
+    blocks = (
+        f"{_clock(cue.start_ms, '.')} --> {_clock(cue.end_ms, '.')}\n"
+        f"{cue.text.replace('&', '&amp;').replace('<', '&lt;').replace('>', '&gt;')}\n"
+        for cue in cues(segments)
+    )
+    return "\n".join(("WEBVTT\n", *blocks))
+
+
+def tsv(segments: Sequence[Segment]) -> str:
+    """Start and end in milliseconds, and the text, separated by tabs."""
+    rows = (f"{cue.start_ms}\t{cue.end_ms}\t{cue.text}\n" for cue in cues(segments))
+    return "".join(("start\tend\ttext\n", *rows))
+
+
+def json_text(segments: Sequence[Segment]) -> str:
+    """The segments as `segment_record` gives them, in strict JSON."""
+    return json.dumps(
+        {"segments": [msgspec.to_builtins(segment_record(segment)) for segment in segments]},
+        ensure_ascii=False,
+        allow_nan=False,
+    )
+
+
+FORMATS: Mapping[str, Callable[[Sequence[Segment]], str]] = {
+    "plain_text": plain_text,
+    "formatted_text": formatted_text,
+    "srt": srt,
+    "vtt": vtt,
+    "tsv": tsv,
+    "json": json_text,
+}
+
+
+def cues(segments: Sequence[Segment]) -> Iterator[Cue]:
+    """The segments that have text, in order of time, each at least 1 ms long, none overlapping.
+
+    A cue that reaches into the next one ends where that begins. Raises ValueError if a time is not
+    finite.
+    """
+    timed = sorted(
+        (
+            (whole_ms(s.start_s), whole_ms(s.end_s), line)
+            for s in segments
+            if (line := _line(s.text))
+        ),
+        key=lambda cue: cue[0],
+    )
+    starts = list(accumulate((start for start, _, _ in timed), lambda a, b: max(a + 1, b)))
+    limits = [*starts, math.inf][1:]
+    for start_ms, limit_ms, (_, end_ms, line) in zip(starts, limits, timed, strict=True):
+        yield Cue(start_ms, max(start_ms + 1, int(min(end_ms, limit_ms))), line)
+
+
+def _line(text: str) -> str:
+    """`text` on one line, without controls and without space at its ends."""
+    return encodable(_BREAKS.sub(" ", _CONTROLS.sub("", text))).strip()
+
+
+def _spaced(before: str, after: str) -> bool:
+    return not (_UNSPACED.match(before) or _UNSPACED.match(after))
+
+
+def _clock(time_ms: int, decimal_mark: str) -> str:
+    seconds, ms = divmod(time_ms, 1000)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02}:{minutes:02}:{seconds:02}{decimal_mark}{ms:03}"

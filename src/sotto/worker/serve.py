@@ -1,0 +1,116 @@
+"""The process: settings in, a worker that answers jobs out, on the platform or at a desk.
+
+Invariant: at a desk (no job queue in the environment) one job is run, its result is printed for a
+person, and the exit code says whether it succeeded.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sotto import log
+from sotto.settings import Settings, SettingsError
+from sotto.worker import job as jobs
+from sotto.worker import sdk
+from sotto.workshop import Workshop
+
+TEST_INPUT = "test_input.json"
+FLAG = "--test_input"
+
+
+class TestInputError(Exception):
+    """The job to run at the desk cannot be read."""
+
+
+def main(handler_file: str) -> None:
+    """Start the worker. `handler_file`: path of the handler, beside or below its test input."""
+    try:
+        settings = Settings.from_env(os.environ)
+        sys.argv = with_test_input(sys.argv, Path(handler_file).resolve(), os.environ)
+    except (SettingsError, TestInputError) as error:
+        sys.exit(f"{error}")
+    log.configure(settings.log_level)
+    workshop = Workshop(settings)
+    at_desk = FLAG in sys.argv
+    if at_desk:
+        # At INFO the SDK prints the whole result, which is printed for people below.
+        os.environ.setdefault("RUNPOD_LOG_LEVEL", "WARN")
+
+    async def handle(job: dict[str, Any]) -> dict[str, Any]:
+        result = await jobs.run(job, workshop)
+        if at_desk and "error" not in result:
+            sys.stdout.write(for_people(result))
+        return result
+
+    try:
+        sdk.load().serverless.start({"handler": handle})
+    finally:
+        workshop.close()
+
+
+def with_test_input(argv: list[str], handler: Path, environ: Mapping[str, str]) -> list[str]:
+    """The arguments as the SDK takes them, with the JSON of the job behind `--test_input`.
+
+    The SDK refuses a bare `--test_input` and looks for the file in the current folder alone; here
+    both a bare flag and none at all mean the file beside the handler or one level up.
+    Raises TestInputError.
+    """
+    serves = "--rp_serve_api" in argv or "RUNPOD_WEBHOOK_GET_JOB" in environ
+    given = [arg for arg in argv if arg == FLAG or arg.startswith(f"{FLAG}=")]
+    if not given:
+        return argv if serves else [*argv, FLAG, _checked(_file(handler), TEST_INPUT)]
+    at = argv.index(given[0])
+    before, rest = argv[:at], argv[at + 1 :]
+    if "=" in given[0]:
+        text = given[0].partition("=")[2]
+    elif rest and not rest[0].startswith("--"):
+        text, rest = rest[0], rest[1:]
+    else:
+        return [*before, FLAG, _checked(_file(handler), TEST_INPUT), *rest]
+    return [*before, FLAG, _checked(text, FLAG), *rest]
+
+
+def _file(handler: Path) -> str:
+    for folder in (handler.parent, handler.parent.parent):
+        if (folder / TEST_INPUT).is_file():
+            return (folder / TEST_INPUT).read_text(encoding="utf-8")
+    raise TestInputError(f"{TEST_INPUT}: not found beside {handler.name} or one level up")
+
+
+def _checked(text: str, source: str) -> str:
+    try:
+        job = json.loads(text)
+    except ValueError as error:
+        raise TestInputError(f"{source}: not JSON: {error}") from None
+    if not isinstance(job, dict) or not isinstance(job.get("input"), dict):
+        raise TestInputError(f'{source}: expected {{"input": {{…}}}}')
+    return text
+
+
+def for_people(result: Mapping[str, Any]) -> str:
+    """A result as a person reads it at a terminal."""
+    lines = ["", result["transcription"].strip() or "(no speech)", ""]
+    lines += [
+        f"  {_clock(segment['start'])} - {_clock(segment['end'])} {segment['text']}"
+        for segment in result["segments"]
+    ]
+    if result["translation"] is not None:
+        lines += ["", f"In English: {result['translation'].strip()}"]
+    lines += [
+        "",
+        f"{result['duration']:.1f} s of audio, language {result['detected_language']} "
+        f"({result['language_probability']:.0%}), model {result['model']} on {result['device']}, "
+        f"{result['timings']['total']:.1f} s",
+    ]
+    lines += [f"warning: {warning}" for warning in result["warnings"]]
+    return "\n".join(lines) + "\n"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(seconds, 60)
+    return f"{int(minutes):02}:{rest:05.2f}"
