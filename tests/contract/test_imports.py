@@ -12,14 +12,24 @@ SRC = Path(__file__).resolve().parents[2] / "src"
 STAGES = {"request", "audio", "engine", "transcript", "net"}
 MAY_IMPORT = {
     "handler": {"worker"},
-    "worker": {*STAGES, "pipeline", "answer", "workshop", "models", "settings", "log", "languages"},
-    "cli": {*STAGES, "pipeline", "answer", "workshop", "models", "settings", "log", "languages"},
+    "worker": {*STAGES, "pipeline", "answer", "workshop", "models", "settings", "log"},
+    "__main__": {"cli"},
+    "cli": {*STAGES, "pipeline", "workshop", "models", "settings", "log", "targets"},
+    "targets": set(),
     "workshop": {*STAGES, "pipeline", "engines", "models", "settings"},
     "engines": {"engine", "models"},
     "pipeline": {*STAGES, "decoding", "meter"},
     "decoding": {"request", "audio", "engine", "meter"},
     "answer": {"request", "transcript"},
-    "request": {"audio.embedded", "audio.source", "transcript.formats", "net", "languages"},
+    "request": {
+        "audio.embedded",
+        "audio.source",
+        "languages",
+        "net",
+        "options",
+        "transcript.formats",
+    },
+    "options": {"languages", "transcript.formats"},
     "audio": {"net"},
     "engine": {"languages"},
     "transcript": {"meter"},
@@ -38,7 +48,7 @@ MAY_IMPORT = {
 A room's own modules and the errors are always allowed.
 """
 
-TYPES = {"audio.vad", "audio.windows", "engine.base", "transcript.segments"}
+TYPES = {"audio.pcm", "audio.vad", "audio.windows", "engine.base", "transcript.segments"}
 """The modules whose types audio, engine and transcript may know of each other."""
 
 ONLY_IN = {
