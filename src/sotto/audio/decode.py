@@ -10,7 +10,7 @@ import ctypes
 import itertools
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,10 +24,10 @@ from av.container import InputContainer
 from av.stream import Discard
 from numpy.typing import NDArray
 
+from sotto.audio.pcm import RATE, Pcm
 from sotto.audio.source import SourceFile
-from sotto.errors import AudioEmpty, AudioTooLong, AudioUndecodable
+from sotto.errors import AudioEmpty, AudioError, AudioTooLong, AudioUndecodable
 
-SAMPLE_RATE_HZ = 16_000
 BLOCK_SAMPLES = 512 * 256
 
 # Recordings lie between these; outside them the resampler's buffers or filters grow without bound.
@@ -36,10 +36,13 @@ MAX_RATE_HZ = 6_000_000
 
 READ_BYTES = 256 * 1024
 
+# Lengths of frames are added up as floats: half a sample too much is none.
+ROUNDING_S = 0.5 / RATE
+
 # The resampler's cost is per call: joining frames halves the time of decoding.
 JOINED_SAMPLES = 256 * 1024
 
-# A file of a kilobyte can claim an index of gigabytes. The index of a day of audio is a quarter of
+# A file of a kilobyte can claim an index of gigabytes. The index of a day of audio is a third of
 # this, which is the most that ffmpeg may allocate at once, in the whole process.
 MAX_ALLOCATION_BYTES = 256 * 1024**2
 ctypes.CDLL(av.logging.__file__).av_max_alloc(ctypes.c_size_t(MAX_ALLOCATION_BYTES))
@@ -49,13 +52,13 @@ ctypes.CDLL(av.logging.__file__).av_max_alloc(ctypes.c_size_t(MAX_ALLOCATION_BYT
 # so is all that has no sound: subtitles, pictures, raw data.
 FORMATS = (
     "aac,ac3,ac4,act,adp,ads,adx,aea,afc,aiff,alp,amr,amrnb,amrwb,apac,apc,ape,apm,aptx,aptx_hd,"
-    "asf,asf_o,ast,au,avi,avr,bfstm,bink,binka,boa,bonk,brstm,caf,codec2,daud,derf,dfpwm,dhav,"
-    "dsf,dss,dts,dtshd,dv,ea,eac3,epaf,film_cpk,flac,flv,fsb,fwse,g722,g723_1,g728,g729,genh,gsm,"
-    "gxf,hca,hcom,iamf,iff,ilbc,ircam,iss,ivr,kux,kvag,laf,lc3,live_flv,loas,lxf,matroska,mca,"
-    "mlp,mmf,mov,mp3,mpc,mpc8,mpeg,mpegts,mpegtsraw,msf,mtaf,mtv,musx,mxf,nistsphere,nsp,nsv,nut,"
-    "nuv,ogg,oma,osq,pmp,pva,pvf,qcp,qoa,rka,rm,rpl,rsd,rso,s337m,sbc,sdr2,sds,sdx,shn,siff,sln,"
-    "smjpeg,smk,sox,spdif,svag,svs,swf,tak,thp,truehd,tta,ty,vag,vividas,vivo,voc,vpk,vqf,w64,"
-    "wady,wav,wavarc,wsaud,wsd,wsvqa,wtv,wv,wve,xa,xmv,xvag,xwma"
+    "argo_asf,asf,asf_o,ast,au,avi,avr,bfstm,bink,binka,boa,bonk,brstm,caf,codec2,daud,derf,"
+    "dfpwm,dhav,dsf,dss,dts,dtshd,dv,ea,eac3,epaf,film_cpk,flac,flv,fsb,fwse,g722,g723_1,g728,"
+    "g729,genh,gsm,gxf,hca,hcom,iamf,iff,ilbc,ircam,iss,ivr,kux,kvag,laf,lc3,live_flv,loas,lxf,"
+    "matroska,mca,mlp,mmf,mov,mp3,mpc,mpc8,mpeg,mpegts,mpegtsraw,msf,mtaf,mtv,musx,mxf,"
+    "nistsphere,nsp,nsv,nut,nuv,ogg,oma,osq,pmp,pva,pvf,qcp,qoa,rka,rm,rpl,rsd,rso,s337m,sbc,"
+    "sdr2,sds,sdx,shn,siff,sln,smjpeg,smk,sox,spdif,svag,svs,swf,tak,thp,truehd,tta,ty,vag,"
+    "vividas,vivo,voc,vpk,vqf,w64,wady,wav,wavarc,wsaud,wsd,wsvqa,wtv,wv,wve,xa,xmv,xvag,xwma"
 )
 
 # What a text begins with that lists other files; said by name, since ffmpeg only says "invalid".
@@ -71,7 +74,7 @@ PLAYLISTS = {
 }
 
 
-def decode(file: SourceFile, max_audio_s: float) -> Iterator[NDArray[np.float32]]:
+def decode(file: SourceFile, max_audio_s: float) -> Iterator[Pcm]:
     """Yield the sound of `file` as float32 blocks in [-1, 1], mono, 16 kHz.
 
     Every block has BLOCK_SAMPLES samples, the last one maybe fewer. Packets that cannot be decoded
@@ -89,6 +92,13 @@ def decode(file: SourceFile, max_audio_s: float) -> Iterator[NDArray[np.float32]
             yield block
     if empty:
         raise AudioEmpty("the audio track has no sample")
+
+
+def length_s(path: Path) -> float | None:
+    """The seconds that the file claims to last, for a progress bar; None if it claims nothing."""
+    with suppress(AudioError), _nameless(path) as raw, _translated(), _opened(raw) as container:
+        return container.duration / av.time_base if container.duration else None
+    return None
 
 
 def _nameless(path: Path) -> BinaryIO:
@@ -143,17 +153,20 @@ def _audio_track(container: InputContainer) -> AudioStream:
 def _frames(container: InputContainer, track: AudioStream) -> Iterator[AudioFrame]:
     """Decode packet by packet; a broken packet costs its own sound and no more."""
     decoded = False
-    broken: av.error.InvalidDataError | None = None
+    broken: av.error.FFmpegError | None = None
     packets = container.demux(track)
     while True:
         try:
             packet = next(packets, None)
-            if packet is None:
-                break
-            if packet.has_sidedata("encryption_info"):
-                raise AudioUndecodable("the audio track is encrypted")
-            frames = packet.decode()
         except av.error.InvalidDataError as error:
+            broken, packet = error, None  # what follows in the file is lost, not what came before
+        if packet is None:
+            break
+        if packet.has_sidedata("encryption_info"):
+            raise AudioUndecodable("the audio track is encrypted")
+        try:
+            frames = packet.decode()
+        except av.error.FFmpegError as error:
             broken = error
             continue
         decoded = decoded or bool(frames)
@@ -164,12 +177,12 @@ def _frames(container: InputContainer, track: AudioStream) -> Iterator[AudioFram
 
 def _bounded(frames: Iterable[AudioFrame], max_audio_s: float) -> Iterator[AudioFrame]:
     """Let frames pass until they are too long together, or one has an impossible rate."""
-    length_s = 0.0
+    came_s = 0.0
     for frame in frames:
         if not MIN_RATE_HZ <= frame.sample_rate <= MAX_RATE_HZ:
             raise AudioUndecodable(f"a sample rate of {frame.sample_rate} Hz is not audio")
-        length_s += frame.samples / frame.sample_rate
-        if length_s > max_audio_s:
+        came_s += frame.samples / frame.sample_rate
+        if came_s > max_audio_s + ROUNDING_S:
             raise AudioTooLong(f"the audio is longer than {max_audio_s:g} s")
         yield frame
 
@@ -179,7 +192,7 @@ def _resampled(frames: Iterable[AudioFrame]) -> Iterator[NDArray[np.int16]]:
     for _, alike in itertools.groupby(
         frames, key=lambda f: (f.format.name, f.layout.name, f.sample_rate, f.time_base)
     ):
-        resampler = AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE_HZ)
+        resampler = AudioResampler(format="s16", layout="mono", rate=RATE)
         for joined in itertools.chain(_joined(alike), [None]):
             for resampled in resampler.resample(joined):
                 yield np.asarray(resampled.to_ndarray(), np.int16).reshape(-1)
@@ -196,7 +209,7 @@ def _joined(frames: Iterable[AudioFrame]) -> Iterator[AudioFrame]:
         yield rest
 
 
-def _blocks(pieces: Iterable[NDArray[np.int16]]) -> Iterator[NDArray[np.float32]]:
+def _blocks(pieces: Iterable[NDArray[np.int16]]) -> Iterator[Pcm]:
     """Pack pieces of any length into blocks of BLOCK_SAMPLES, scaled to [-1, 1]."""
     block, filled = np.empty(BLOCK_SAMPLES, np.float32), 0
     for piece in pieces:

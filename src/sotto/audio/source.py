@@ -74,7 +74,7 @@ class Fetcher(Protocol):
     def fetch(
         self, url: str, headers: Mapping[str, str], into: BinaryIO, cancelled: threading.Event
     ) -> None:
-        """Write what `url` answers into `into`; blocks, but not for long once `cancelled` is set."""
+        """Write what `url` answers into `into`; blocks, but ends soon once `cancelled` is set."""
 
 
 @asynccontextmanager

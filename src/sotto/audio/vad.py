@@ -6,6 +6,7 @@ the same options, whatever the size of the blocks; a test holds the two against 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -94,12 +95,14 @@ def listen(
         total += len(pcm)
         if whole < len(pcm):
             voices += turns.hear(score(_filled(pcm[whole:])))
-        speeches = padding.add(voices, turns.quiet_since)
-        yield Heard(pcm, tuple(speeches), padding.settled(turns.open_since), last=False)
+        # A last frame that is not whole reaches beyond the file; there the end of it decides.
+        speeches = padding.add(voices, turns.quiet_since if whole == len(pcm) else None)
+        settled = min(total, padding.settled(turns.open_since))
+        yield Heard(pcm, tuple(speeches), settled, last=False)
     # get_speech_timestamps pads the audio by at least one sample, so here by a whole frame.
     more = score(np.zeros(FRAME, np.float32)) if total % FRAME == 0 else np.zeros(0, np.float32)
     voices = turns.hear(more) + turns.finish(total)
-    speeches = padding.add(voices, turns.quiet_since) + padding.finish(total)
+    speeches = padding.add(voices, None) + padding.finish(total)
     yield Heard(np.zeros(0, np.float32), tuple(speeches), total, last=True)
 
 
@@ -111,6 +114,8 @@ class Silero:
     """Speech probabilities, one a frame of 512 samples, in stream order."""
 
     def __init__(self) -> None:
+        # onnxruntime reports its use to its makers unless told not to before it is imported.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         # Imported late: who only cuts windows or reads segments needs no faster-whisper.
         from faster_whisper.vad import get_vad_model
 

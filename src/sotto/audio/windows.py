@@ -7,7 +7,7 @@ is let go, so that memory does not grow with the file.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +44,66 @@ class Window:
     def duration_s(self) -> float:
         """Seconds of audio in the window, gaps left out."""
         return len(self.pcm) / RATE
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A part of a window in seconds of its glued audio; `shift_s` more is its time in the file."""
+
+    start_s: float
+    end_s: float
+    shift_s: float
+
+
+def voices_in(window: Window) -> list[Stretch]:
+    """Where in the window's audio somebody speaks, one stretch for each of its voices."""
+    stretches = []
+    left = deque(window.voices)
+    for place in _places(window):
+        while left and left[0].start / RATE < place.end_s + place.shift_s:
+            voice = left.popleft()
+            stretches.append(
+                Stretch(
+                    voice.start / RATE - place.shift_s,
+                    min(voice.end / RATE - place.shift_s, place.end_s),
+                    place.shift_s,
+                )
+            )
+    return stretches
+
+
+def part(window: Window, wanted: Sequence[Stretch], pad_s: float) -> Window:
+    """A window of the same number that holds only the `wanted` voices, padded where there is room.
+
+    No pad reaches beyond the piece that the voice lies in, or into the stretch before it.
+    """
+    pieces: list[Span] = []
+    parts: list[Pcm] = []
+    at = 0
+    for voice in wanted:
+        place = next(p for p in _places(window) if p.start_s <= voice.start_s < p.end_s)
+        start = max(at, _sample(max(place.start_s, voice.start_s - pad_s)))
+        at = min(len(window.pcm), _sample(min(place.end_s, voice.end_s + pad_s)))
+        shift = _sample(voice.shift_s)
+        pieces.append(Span(start + shift, at + shift))
+        parts.append(window.pcm[start:at])
+    voices = tuple(
+        Span(_sample(v.start_s + v.shift_s), _sample(v.end_s + v.shift_s)) for v in wanted
+    )
+    return Window(window.index, tuple(pieces), voices, np.concatenate(parts))
+
+
+def _places(window: Window) -> Iterator[Stretch]:
+    """The pieces of a window, where they lie in its audio."""
+    at = 0
+    for piece in window.pieces:
+        length = piece.end - piece.start
+        yield Stretch(at / RATE, (at + length) / RATE, (piece.start - at) / RATE)
+        at += length
+
+
+def _sample(at_s: float) -> int:
+    return round(at_s * RATE)
 
 
 def cut(heard: Iterable[Heard], *, keep_silence: bool = False) -> Iterator[Window]:

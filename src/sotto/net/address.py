@@ -8,8 +8,6 @@ its host public.
 
 from __future__ import annotations
 
-import functools
-import importlib
 import socket
 from typing import Any
 from urllib.parse import urlsplit
@@ -88,7 +86,8 @@ def pinned_adapter(address: str) -> HTTPAdapter:
     return adapter
 
 
-@functools.cache
 def _guard() -> Any:
-    """Loaded when first needed: importing the SDK takes more than a second."""
-    return importlib.import_module("runpod.serverless.utils.rp_ssrf")
+    """The SDK's guard, imported when first needed: that takes more than a second."""
+    from runpod.serverless.utils import rp_ssrf
+
+    return rp_ssrf

@@ -1,0 +1,541 @@
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+import textwrap
+import tracemalloc
+import wave
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from faster_whisper.audio import decode_audio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from tests.file_server import FileServer, whole
+
+from sotto.audio import decode as decoding
+from sotto.audio.decode import BLOCK_SAMPLES, FORMATS, decode, length_s
+from sotto.audio.pcm import RATE
+from sotto.audio.source import SourceFile
+from sotto.errors import AudioEmpty, AudioError, AudioTooLong, AudioUndecodable
+
+FORMAT_OF = {
+    "clip.wav": ("wav", "pcm_s16le"),
+    "clip.mp3": ("mp3", "libmp3lame"),
+    "clip.opus": ("ogg", "libopus"),
+    "clip.m4a": ("ipod", "aac"),
+    "clip.flac": ("flac", "flac"),
+    "clip.webm": ("webm", "libopus"),
+    "clip.aiff": ("aiff", "pcm_s16be"),
+    "clip.wma": ("asf", "wmav2"),
+    "clip.ts": ("mpegts", "aac"),
+}
+
+
+def tone(seconds: float, rate: int, channels: int = 1, pitch_hz: float = 220) -> NDArray[np.int16]:
+    """A rising tone with noise, interleaved int16 of shape (1, samples * channels)."""
+    times = np.arange(round(seconds * rate)) / rate
+    sound = 0.4 * np.sin(2 * np.pi * (pitch_hz + 40 * times) * times)
+    sound += np.random.default_rng(7).normal(0, 0.02, times.size)
+    return np.repeat((sound * 32767).astype(np.int16), channels).reshape(1, -1)
+
+
+def record(
+    path: Path,
+    pcm: NDArray[np.int16],
+    rate: int,
+    channels: int = 1,
+    video: bool = False,
+    tracks: int = 1,
+    kind: tuple[str, str] | None = None,
+    **options: str,
+) -> Path:
+    """Encode interleaved `pcm` into `path`; the name picks the format and the codec."""
+    muxer, codec = kind or FORMAT_OF[path.name]
+    layout = "stereo" if channels == 2 else "mono"
+    with av.open(path, "w", format=muxer, container_options=options) as out:
+        picture = out.add_stream("mpeg4", rate=10) if video else None
+        if picture:
+            picture.width, picture.height, picture.pix_fmt = 64, 64, "yuv420p"
+        streams = [out.add_stream(codec, rate=rate, layout=layout) for _ in range(tracks)]
+        for stream in streams:
+            stream.bit_rate = 64_000
+        if picture:
+            for _ in range(10):
+                out.mux(picture.encode(av.VideoFrame(64, 64, "yuv420p")))
+            out.mux(picture.encode(None))
+        for number, stream in enumerate(streams):
+            fifo = av.AudioFifo()
+            resampler = av.AudioResampler(stream.format, layout, rate)
+            frame = av.AudioFrame.from_ndarray(pcm // (number + 1), "s16", layout)
+            frame.rate = rate
+            for resampled in itertools.chain(resampler.resample(frame), resampler.resample(None)):
+                fifo.write(resampled)
+            for at, piece in enumerate(fifo.read_many(stream.frame_size or 1024, partial=True)):
+                piece.pts = at * (stream.frame_size or 1024)
+                piece.time_base = Fraction(1, rate)
+                out.mux(stream.encode(piece))
+            out.mux(stream.encode(None))
+    return path
+
+
+def blocks(path: Path, max_audio_s: float = 1e6) -> list[NDArray[np.float32]]:
+    return list(decode(SourceFile(path, path.stat().st_size), max_audio_s))
+
+
+def sound(path: Path) -> NDArray[np.float32]:
+    return np.concatenate(blocks(path))
+
+
+def undecodable(path: Path) -> str:
+    with pytest.raises(AudioUndecodable) as caught:
+        blocks(path)
+    return str(caught.value)
+
+
+def wav(path: Path, pcm: bytes, rate: int = 16000, channels: int = 1) -> Path:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(channels)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(pcm)
+    return path
+
+
+# What is not sound
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x00" * 50_000,
+        bytes(np.random.default_rng(1).integers(0, 256, 50_000, np.uint8)),
+        b"this is not audio, it is a letter\n" * 300,
+        b"RIFF",
+        b"RIFF\x24\x00\x00\x00WAVEfmt ",
+        b"\xff",
+        b'{"error": "not found"}',
+        b"\x89PNG\r\n\x1a\n" + b"\x00" * 100,
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        b"1\n00:00:01,000 --> 00:00:02,000\nhello\n\n" * 20,
+        b"WEBVTT\n\n00:01.000 --> 00:02.000\nhello\n",
+        b"%PDF-1.7\n" + b"\x00" * 1000,
+        b"PK\x03\x04" + b"\x00" * 1000,
+    ],
+)
+def test_what_is_no_audio_is_undecodable(
+    tmp_path: Path, data: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "clip"
+    path.write_bytes(data)
+    assert undecodable(path)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_file_without_a_byte_is_empty(tmp_path: Path) -> None:
+    (tmp_path / "clip").touch()
+    with pytest.raises(AudioEmpty):
+        blocks(tmp_path / "clip")
+
+
+def test_a_track_without_a_sample_is_empty(tmp_path: Path) -> None:
+    with pytest.raises(AudioEmpty):
+        blocks(wav(tmp_path / "clip.wav", b""))
+
+
+def test_a_film_without_sound_has_no_audio_track(tmp_path: Path) -> None:
+    path = tmp_path / "silent.mp4"
+    with av.open(path, "w") as out:
+        stream = out.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for _ in range(10):
+            out.mux(stream.encode(av.VideoFrame(64, 64, "yuv420p")))
+        out.mux(stream.encode(None))
+    assert "no audio track" in undecodable(path)
+
+
+def test_an_encrypted_track_is_called_so(tmp_path: Path) -> None:
+    path = record(
+        tmp_path / "clip.m4a",
+        tone(2, 44100),
+        44100,
+        kind=("mp4", "aac"),
+        encryption_scheme="cenc-aes-ctr",
+        encryption_key="76a6c65c5ea762046bd749a2e632ccbb",
+        encryption_kid="a7e61c373e219033c21091fa607bf3b8",
+    )
+    assert "encrypted" in undecodable(path)
+
+
+def test_an_unknown_codec_is_undecodable(tmp_path: Path) -> None:
+    path = wav(tmp_path / "clip.wav", tone(1, 16000).tobytes())
+    path.write_bytes(path.read_bytes().replace(b"fmt \x10\0\0\0\1\0", b"fmt \x10\0\0\0\x77\x77"))
+    assert "codec" in undecodable(path)
+
+
+@pytest.mark.parametrize("name", ["clip.wav", "clip.mp3", "clip.opus", "clip.m4a", "clip.flac"])
+def test_a_header_cut_short_is_undecodable(tmp_path: Path, name: str) -> None:
+    path = record(tmp_path / name, tone(1, 48000), 48000)
+    path.write_bytes(path.read_bytes()[:24])
+    assert undecodable(path)
+
+
+@pytest.mark.parametrize("rate", [1, 999, 10_000_000])
+def test_a_sample_rate_that_no_recorder_has_is_undecodable(tmp_path: Path, rate: int) -> None:
+    assert f"{rate} Hz" in undecodable(wav(tmp_path / "clip.wav", bytes(40_000), rate))
+
+
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(name=st.sampled_from(sorted(FORMAT_OF)), where=st.floats(0, 1), junk=st.binary(max_size=64))
+def test_a_damaged_file_gives_sound_or_an_audio_error(
+    corpus: dict[str, bytes], tmp_path: Path, name: str, where: float, junk: bytes
+) -> None:
+    data = corpus[name]
+    at = int(where * len(data))
+    path = tmp_path / "damaged"
+    path.write_bytes(data[:at] + junk + data[at + len(junk) :])
+    try:
+        samples = sound(path)
+    except AudioError:
+        return
+    assert np.isfinite(samples).all()
+    assert np.abs(samples).max() <= 1
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("corpus")
+    return {name: record(folder / name, tone(1, 48000), 48000).read_bytes() for name in FORMAT_OF}
+
+
+# What refers to other files
+
+
+@pytest.fixture
+def server() -> Iterator[FileServer]:
+    with FileServer() as server:
+        server.answers["/clip.wav"] = server.answers["/clip.ts"] = [whole(b"RIFF")]
+        yield server
+
+
+HLS = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n"
+SDP = "o=- 0 0 IN IP4 127.0.0.1\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 5004 RTP/AVP 0\n"
+PLAYLISTS = {
+    "remote.m3u8": HLS + "{url}/clip.ts\n#EXT-X-ENDLIST\n",
+    "local.m3u8": HLS + "{folder}/clip.ts\n#EXT-X-ENDLIST\n",
+    "file.m3u8": HLS + "file://{folder}/clip.ts\n#EXT-X-ENDLIST\n",
+    "remote.ffconcat": "ffconcat version 1.0\nfile {url}/clip.wav\n",
+    "local.ffconcat": "ffconcat version 1.0\nfile clip.wav\n",
+    "absolute.ffconcat": "ffconcat version 1.0\nfile {folder}/clip.wav\n",
+    "subfile.ffconcat": "ffconcat version 1.0\nfile subfile,,start,0,end,0,,:{folder}/clip.wav\n",
+    "spaced.m3u8": "\ufeff \n#EXTM3U\n{url}/clip.wav\n",
+    "list.pls": "[playlist]\nFile1={url}/clip.wav\nNumberOfEntries=1\n",
+    "list.asx": '<ASX version="3.0"><Entry><Ref href="{url}/clip.wav"/></Entry></ASX>',
+    "talk.sdp": "v=0\n" + SDP,
+    "odd.sdp": SDP,
+    "manifest.mpd": (
+        '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" '
+        'mediaPresentationDuration="PT2S"><Period><AdaptationSet mimeType="audio/mp4">'
+        '<Representation id="1" bandwidth="1000"><BaseURL>{url}/clip.wav</BaseURL>'
+        "</Representation></AdaptationSet></Period></MPD>"
+    ),
+    "bare.mpd": (
+        '<MPD type="static"><Period><AdaptationSet><Representation id="1"><BaseURL>{url}/clip.wav'
+        "</BaseURL></Representation></AdaptationSet></Period></MPD>"
+    ),
+}
+
+
+@pytest.mark.parametrize("sniffed", [True, False])
+@pytest.mark.parametrize("name", PLAYLISTS)
+def test_a_playlist_is_refused_and_nothing_it_names_is_opened(
+    tmp_path: Path,
+    server: FileServer,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    sniffed: bool,
+) -> None:
+    """Not even when its kind is not recognised: then the decoder's own allow-list refuses it."""
+    record(tmp_path / "clip.wav", tone(1, 16000), 16000)
+    record(tmp_path / "clip.ts", tone(1, 48000), 48000)
+    if not sniffed:
+        monkeypatch.setattr(decoding, "PLAYLISTS", {})
+    path = tmp_path / name
+    path.write_text(PLAYLISTS[name].format(url=server.url(), folder=tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert undecodable(path)
+    assert server.requests == []
+
+
+def test_with_every_demuxer_allowed_a_playlist_still_opens_nothing(
+    tmp_path: Path, server: FileServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(tmp_path / "clip.wav", tone(1, 16000), 16000)
+    monkeypatch.setattr(decoding, "PLAYLISTS", {})
+    monkeypatch.setattr(decoding, "FORMATS", ",".join(av.formats_available))
+    monkeypatch.chdir(tmp_path)
+    for name in ("remote.ffconcat", "local.ffconcat", "remote.m3u8", "local.m3u8"):
+        path = tmp_path / name
+        path.write_text(PLAYLISTS[name].format(url=server.url(), folder=tmp_path))
+        assert undecodable(path)
+    assert server.requests == []
+
+
+def test_the_allowed_formats_exist_and_none_of_them_opens_other_files() -> None:
+    names = FORMATS.split(",")
+    assert len(set(names)) == len(names)
+    for name in names:
+        demuxer = av.ContainerFormat(name, "r")
+        assert demuxer.is_input, name
+        assert not demuxer.no_file, name
+    assert not {"concat", "dash", "hls", "image2", "imf", "lavfi", "rtsp", "sdp", "vobsub"} & {
+        *names
+    }
+
+
+def test_a_name_that_ends_like_a_playlist_means_nothing(tmp_path: Path) -> None:
+    path = wav(tmp_path / "clip.m3u8", tone(1, 16000).tobytes())
+    assert sound(path).size == 16000
+
+
+# What claims to be more than it is
+
+
+def test_minutes_in_a_small_file_is_stopped_at_the_limit(quarter: Path) -> None:
+    assert quarter.stat().st_size < 250_000
+    came: list[int] = []
+    with pytest.raises(AudioTooLong, match="longer than 60 s"):
+        came.extend(block.size for block in decode(SourceFile(quarter, 0), 60))
+    assert sum(came) <= 60 * RATE
+
+
+def test_audio_as_long_as_the_limit_passes(tmp_path: Path) -> None:
+    path = wav(tmp_path / "clip.wav", bytes(2 * 16000 * 10))
+    assert sum(block.size for block in blocks(path, 10)) == 160_000
+    with pytest.raises(AudioTooLong):
+        blocks(path, 9.999)
+
+
+def test_memory_does_not_grow_with_the_file(quarter: Path) -> None:
+    tracemalloc.start()
+    try:
+        total = sum(block.size for block in decode(SourceFile(quarter, 0), 1e6))
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert total == 900 * RATE
+    assert peak_bytes < 8 * 1024**2
+
+
+def test_a_wav_that_claims_gigabytes_gives_what_it_has(tmp_path: Path) -> None:
+    path = wav(tmp_path / "clip.wav", tone(1, 16000).tobytes())
+    data = bytearray(path.read_bytes())
+    data[4:8] = data[40:44] = b"\xff\xff\xff\xff"
+    path.write_bytes(data)
+    assert sound(path).size == 16000
+
+
+@pytest.mark.parametrize("samples", [1_000_000, 80_000_000, 2**32 - 1])
+def test_an_index_of_gigabytes_is_not_allocated(tmp_path: Path, samples: int) -> None:
+    path = tmp_path / "bomb.mp4"
+    path.write_bytes(index_bomb(samples))
+    script = f"""
+        import resource
+        from pathlib import Path
+        from sotto.audio.decode import decode
+        from sotto.audio.source import SourceFile
+        from sotto.errors import AudioError
+        try:
+            list(decode(SourceFile(Path({str(path)!r}), 0), 1e6))
+        except AudioError:
+            print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": "src"},
+        timeout=60,
+    )
+    assert done.stderr == ""
+    assert int(done.stdout) < 800
+
+
+def index_bomb(samples: int) -> bytes:
+    """An MP4 of a kilobyte whose sample table says that it has `samples` samples of one byte."""
+
+    def box(kind: bytes, *parts: bytes) -> bytes:
+        body = b"".join(parts)
+        return (8 + len(body)).to_bytes(4, "big") + kind + body
+
+    def table(kind: bytes, *numbers: int) -> bytes:
+        return box(kind, bytes(4), *(number.to_bytes(4, "big") for number in numbers))
+
+    esds = bytes.fromhex("031900000004114015000000000000000000000005021210060102")
+    entry = box(
+        b"mp4a",
+        bytes(6) + b"\0\1" + bytes(8) + b"\0\2\0\x10" + bytes(4) + (44100 << 16).to_bytes(4, "big"),
+        box(b"esds", bytes(4), esds),
+    )
+    sample_table = box(
+        b"stbl",
+        box(b"stsd", bytes(4), b"\0\0\0\1", entry),
+        table(b"stts", 1, samples, 1024),
+        table(b"stsc", 1, 1, samples, 1),
+        table(b"stsz", 1, samples),
+        table(b"stco", 1, 100),
+    )
+    handler = box(b"hdlr", bytes(8), b"soun", bytes(13))
+    times = table(b"mdhd", 0, 0, 44100, 2**31, 0)
+    media = box(b"mdia", times, handler, box(b"minf", box(b"smhd", bytes(8)), sample_table))
+    track = box(b"trak", box(b"tkhd", b"\0\0\0\7", bytes(80)), media)
+    return (
+        box(b"ftyp", b"isom\0\0\2\0isom")
+        + box(b"moov", box(b"mvhd", bytes(100)), track)
+        + box(b"mdat", bytes(1000))
+    )
+
+
+@pytest.fixture(scope="module")
+def quarter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A quarter of an hour of silence: 58 MB as float32."""
+    path = tmp_path_factory.mktemp("quarter") / "clip.flac"
+    return record(path, np.zeros((1, 900 * 8000), np.int16), 8000)
+
+
+# What is sound
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "channels"),
+    [
+        *((name, 48000, 2) for name in sorted(FORMAT_OF)),
+        *((name, 44100, 1) for name in ("clip.wav", "clip.mp3", "clip.m4a", "clip.flac")),
+        *((name, 16000, 1) for name in ("clip.wav", "clip.mp3", "clip.m4a", "clip.flac")),
+        *((name, 8000, 1) for name in ("clip.wav", "clip.mp3", "clip.flac")),
+    ],
+)
+def test_samples_equal_those_of_faster_whisper(
+    tmp_path: Path, name: str, rate: int, channels: int
+) -> None:
+    path = record(tmp_path / name, tone(12, rate, channels), rate, channels)
+    expected = decode_audio(str(path))
+    got = blocks(path)
+    assert expected.size > 11 * RATE
+    assert all(block.dtype == np.float32 and block.ndim == 1 for block in got)
+    assert {block.size for block in got[:-1]} == {BLOCK_SAMPLES}
+    assert 0 < got[-1].size <= BLOCK_SAMPLES
+    np.testing.assert_array_equal(np.concatenate(got), expected)
+
+
+def test_the_sound_is_the_one_that_was_recorded(tmp_path: Path) -> None:
+    pcm = tone(2, 16000)
+    got = sound(wav(tmp_path / "clip.wav", pcm.tobytes()))
+    np.testing.assert_array_equal(got, pcm[0].astype(np.float32) / 32768)
+
+
+def test_full_scale_stays_within_one(tmp_path: Path) -> None:
+    pcm = np.tile(np.array([-32768, 32767], np.int16), 8000)
+    got = sound(wav(tmp_path / "clip.wav", pcm.tobytes()))
+    assert got.min() == -1
+    assert 0.9999 < got.max() < 1
+
+
+def test_a_kept_block_is_not_written_over(tmp_path: Path) -> None:
+    path = wav(tmp_path / "clip.wav", tone(20, 16000).tobytes())
+    stream = decode(SourceFile(path, 0), 1e6)
+    first = next(stream)
+    copy = first.copy()
+    list(stream)
+    np.testing.assert_array_equal(first, copy)
+
+
+@pytest.mark.parametrize("kind", [("mp4", "aac"), ("matroska", "libopus"), ("avi", "libmp3lame")])
+def test_the_sound_of_a_film_is_taken(tmp_path: Path, kind: tuple[str, str]) -> None:
+    path = record(tmp_path / "film", tone(3, 48000, 2), 48000, 2, video=True, kind=kind)
+    np.testing.assert_array_equal(sound(path), decode_audio(str(path)))
+
+
+def test_the_first_of_several_tracks_is_taken(tmp_path: Path) -> None:
+    path = record(tmp_path / "two.mka", tone(2, 48000), 48000, tracks=2, kind=("matroska", "flac"))
+    np.testing.assert_array_equal(sound(path), decode_audio(str(path)))
+    assert np.abs(sound(path)).max() > 0.35
+
+
+@pytest.mark.parametrize("channels", [3, 4, 6, 8, 10, 16])
+def test_many_channels_become_one(tmp_path: Path, channels: int) -> None:
+    path = wav(tmp_path / "clip.wav", tone(1, 16000, channels).tobytes(), channels=channels)
+    assert sound(path).size == 16000
+
+
+def test_a_change_of_rate_and_channels_midway_is_followed(tmp_path: Path) -> None:
+    one = record(tmp_path / "1", tone(2, 44100), 44100, kind=("adts", "aac"))
+    two = record(tmp_path / "2", tone(2, 22050, 2), 22050, 2, kind=("adts", "aac"))
+    chained = tmp_path / "chained"
+    chained.write_bytes(one.read_bytes() + two.read_bytes())
+    got = sound(chained)
+    assert abs(got.size - sound(one).size - sound(two).size) < RATE / 10
+    np.testing.assert_array_equal(got[: 2 * RATE], sound(one)[: 2 * RATE])
+    assert np.abs(got[-RATE:]).max() > 0.3
+
+
+def test_a_damaged_middle_costs_no_more_than_itself(tmp_path: Path) -> None:
+    path = record(tmp_path / "clip.m4a", tone(20, 44100), 44100)
+    clean = sound(path)
+    data = bytearray(path.read_bytes())
+    middle = data.index(b"mdat") + (data.index(b"moov") - data.index(b"mdat")) // 2
+    data[middle : middle + 2000] = bytes(np.random.default_rng(3).integers(0, 256, 2000, np.uint8))
+    path.write_bytes(data)
+    got = sound(path)
+    assert 19 * RATE < got.size <= clean.size
+    assert np.abs(got[-2 * RATE : -RATE]).max() > 0.3
+
+
+@pytest.mark.parametrize("name", ["clip.wav", "clip.mp3", "clip.opus", "clip.flac", "clip.ts"])
+def test_a_file_cut_short_gives_what_is_there(tmp_path: Path, name: str) -> None:
+    path = record(tmp_path / name, tone(10, 48000), 48000)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    np.testing.assert_array_equal(sound(path), decode_audio(str(path)))
+    assert 4 * RATE < sound(path).size < 6 * RATE
+
+
+def test_an_abandoned_file_is_closed(tmp_path: Path) -> None:
+    path = wav(tmp_path / "clip.wav", tone(20, 16000).tobytes())
+    stream = decode(SourceFile(path, 0), 1e6)
+    next(stream)
+    assert path in open_files()
+    stream.close()
+    assert path not in open_files()
+
+
+def test_a_refused_file_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "clip"
+    path.write_bytes(b"#EXTM3U\n")
+    assert undecodable(path)
+    assert path not in open_files()
+
+
+def open_files() -> set[Path]:
+    links = Path("/proc/self/fd").iterdir()
+    return {link.readlink() for link in links if link.is_symlink()}
+
+
+@pytest.mark.parametrize("name", ["clip.wav", "clip.mp3", "clip.opus", "clip.m4a", "clip.flac"])
+def test_the_length_that_a_file_claims(tmp_path: Path, name: str) -> None:
+    assert length_s(record(tmp_path / name, tone(3, 48000), 48000)) == pytest.approx(3, abs=0.2)
+
+
+@pytest.mark.parametrize("data", [b"", b"#EXTM3U\n", b"no audio" * 1000])
+def test_what_is_no_audio_claims_no_length(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "clip"
+    path.write_bytes(data)
+    assert length_s(path) is None
