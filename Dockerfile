@@ -79,7 +79,10 @@ RUN ln -s src/handler.py handler.py \
 # --- how it runs: as nobody in particular, on a file system that may be read-only -----------------
 FROM python AS runtime
 ARG MODEL
-ENV HF_HUB_OFFLINE=1 SOTTO_MODEL=${MODEL}
+# ONNX Runtime, which runs the VAD, reports its use to its makers unless it is told not to.
+ENV HF_HUB_OFFLINE=1 \
+    ORT_DISABLE_TELEMETRY=1 \
+    SOTTO_MODEL=${MODEL}
 WORKDIR /app
 USER 10001:10001
 CMD ["python", "-u", "handler.py"]
