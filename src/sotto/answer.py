@@ -45,6 +45,10 @@ class Answer(msgspec.Struct, frozen=True):
     duration_after_vad: Annotated[
         float, Meta(description="Seconds of audio that were decoded, silence left out.")
     ]
+    uncovered_s: Annotated[
+        float,
+        Meta(description="Seconds of speech for which no words were found, even when asked twice."),
+    ]
     word_timestamps: Annotated[
         tuple[WordRecord, ...] | msgspec.UnsetType,
         Meta(description="All words in one list, with `word_timestamps`; else absent."),
@@ -76,9 +80,10 @@ def answer(request: Request, transcript: Transcript, *, model: str, device: str)
         transcription=render(request.options.transcription, transcript.segments),
         translation=translated,
         device=device,
-        model=model,
+        model=encodable(model),
         duration=round(transcript.duration_s, 3),
         duration_after_vad=round(transcript.decoded_s, 3),
+        uncovered_s=round(transcript.uncovered_s, 3),
         word_timestamps=words if with_words else msgspec.UNSET,
         timings={stage: round(s, 3) for stage, s in transcript.meter.seconds().items()},
         warnings=tuple(encodable(warning) for warning in transcript.warnings),

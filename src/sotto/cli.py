@@ -39,6 +39,14 @@ EXTENSIONS = {
     "json": "json",
 }
 """The files that can be written, and the format of each."""
+GIVEN_OTHERWISE = {
+    "audio": "FILE",
+    "audio_base64": "FILE",
+    "audio_path": "FILE",
+    "transcription": "--format",
+    "translation": "--format",
+}
+"""Options of a job that the command line has its own way to give."""
 AT_ONCE = 4
 """Files in flight: enough to keep the engine's batches full, few enough to follow."""
 
@@ -119,6 +127,8 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not equals:
             raise TargetError(f"--option: {text!r}: expected NAME=VALUE")
+        if name in GIVEN_OTHERWISE:
+            raise TargetError(f"--option: {name!r} is given by {GIVEN_OTHERWISE[name]}")
         try:
             options[name] = json.loads(value)
         except ValueError:
@@ -128,7 +138,10 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
             options[name] = getattr(args, name)
     if args.translate:
         options["translate"] = True
-    parse({"audio_path": "/any", **options})
+    any_source = (
+        {"audio": "https://host/any"} if "audio_headers" in options else {"audio_path": "/"}
+    )
+    parse({**any_source, **options})
     return options
 
 

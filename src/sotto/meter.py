@@ -35,8 +35,10 @@ class Meter:
 
     def watch(self, stage: str, items: Iterable[Item]) -> Iterator[Item]:
         """Pass `items` on and time how long they take to come; watch inner stages first."""
-        self._inclusive[stage] = 0.0
-        source = iter(items)
+        self._inclusive[stage] = 0.0  # here, since the outermost generator begins first
+        return self._timed(stage, iter(items))
+
+    def _timed(self, stage: str, source: Iterator[Item]) -> Iterator[Item]:
         while not self._stopped:
             before = time.perf_counter()
             try:

@@ -11,12 +11,13 @@ from concurrent.futures import Executor
 from contextlib import aclosing
 from dataclasses import dataclass
 
+from sotto.asking import Asker
 from sotto.audio.decode import decode
 from sotto.audio.features import log_mel
 from sotto.audio.source import Fetcher, SourceLimits, open_source
 from sotto.audio.vad import VadOptions, listen, vad_options
 from sotto.audio.windows import Window, cut
-from sotto.decoding import Asker, Featured, in_order
+from sotto.decoding import Featured, in_order
 from sotto.engine.batcher import Batcher
 from sotto.request import Request
 from sotto.transcript.segments import Segment
@@ -54,11 +55,11 @@ async def transcribe(
         speech = watch("vad", listen(pcm, vad(request)))
         windows = cut(speech, keep_silence=not request.options.enable_vad)
         featured = watch("features", features(windows, tools.batcher.engine.mels))
-        asker = Asker(request, tools.batcher, transcript.meter)
-        decoded = in_order(featured, asker, tools.threads, tools.windows_ahead)
+        asker = Asker(request, tools.batcher, tools.threads)
+        decoded = in_order(featured, asker, tools.threads, tools.windows_ahead, transcript.meter)
         async with aclosing(decoded):
-            async for window, result in decoded:
-                for segment in transcript.add(window, result):
+            async for parts in decoded:
+                for segment in transcript.add(parts, asker.language):
                     yield segment
         for segment in transcript.finish():
             yield segment

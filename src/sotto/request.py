@@ -77,7 +77,8 @@ def _refuse_unknown(given: Mapping[str, Any], struct: type[msgspec.Struct], pref
         if name not in fields:
             close = difflib.get_close_matches(str(name).lower(), fields, n=1)
             hint = f"did you mean '{close[0]}'?" if close else f"options are {', '.join(fields)}"
-            raise RequestError(f"{prefix}{_shown(name)[:80]}", f"no such option; {hint}")
+            shown = name if isinstance(name, str) and name.isidentifier() else _shown(name)
+            raise RequestError(f"{prefix}{shown[:60]}", f"no such option; {hint}")
 
 
 def _refusal(error: msgspec.ValidationError, given: Mapping[str, Any]) -> RequestError:
@@ -169,8 +170,8 @@ def _temperatures(options: Options) -> tuple[float, ...]:
     step = options.temperature_increment_on_fallback
     if not step:
         return (options.temperature,)
-    count = int((1.0 - options.temperature) / step + 1e-6)
-    return tuple(round(options.temperature + i * step, 6) for i in range(min(count, 100) + 1))
+    count = int(min((1.0 - options.temperature) / step + 1e-6, 100))
+    return tuple(round(options.temperature + i * step, 6) for i in range(count + 1))
 
 
 def _without_effect(

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-AUDIO = frozenset(
-    ".aac .aif .aiff .amr .ape .au .avi .caf .flac .flv .m4a .m4b .m4v .mka .mkv .mov .mp3 .mp4 "
-    ".mpeg .mpg .mts .oga .ogg .ogv .opus .spx .ts .wav .webm .wma .wmv".split()
-)
+AUDIO = frozenset({
+    ".aac", ".aif", ".aiff", ".amr", ".ape", ".au", ".avi", ".caf", ".flac", ".flv", ".m4a",
+    ".m4b", ".m4v", ".mka", ".mkv", ".mov", ".mp3", ".mp4", ".mpeg", ".mpg", ".mts", ".oga",
+    ".ogg", ".ogv", ".opus", ".spx", ".ts", ".wav", ".webm", ".wma", ".wmv",
+})  # fmt: skip
 """Names that a folder is searched for; a file that is named itself is always tried."""
 
 
@@ -42,8 +43,7 @@ def find_targets(inputs: Sequence[str], output_dir: Path | None) -> list[Target]
             found: list[str | Path] = [text]
         else:
             found = list(_files(Path(text)))
-        for item in found:
-            targets.append(_target(item, output_dir, taken))
+        targets.extend(_target(item, output_dir, taken) for item in found)
     return targets
 
 
@@ -81,9 +81,9 @@ def _target(item: str | Path, output_dir: Path | None, taken: set[Path]) -> Targ
         name, folder = item.name, item.parent
         source, path = {"audio_path": str(item.resolve())}, item
     else:
-        name = PurePosixPath(unquote(urlsplit(item).path)).name or urlsplit(item).netloc
-        folder, source, path = Path(), {"audio": item}, None
-    folder = output_dir or folder
+        name, folder = _name(item), Path()
+        source, path = {"audio": item}, None
+    folder = (output_dir or folder).resolve()
     stem = folder / (Path(name).stem or name)
     if stem in taken:
         stem = folder / name
@@ -93,3 +93,15 @@ def _target(item: str | Path, output_dir: Path | None, taken: set[Path]) -> Targ
         stem = folder / f"{name}-{count}"
     taken.add(stem)
     return Target(name, source, path, stem)
+
+
+def _name(url: str) -> str:
+    """The last part of an address, or its host, as the name of a file. Raises TargetError."""
+    try:
+        parts = urlsplit(url)
+        name = PurePosixPath(unquote(parts.path)).name or parts.hostname
+    except ValueError:
+        name = None
+    if not name:
+        raise TargetError(f"{url}: not an address")
+    return "".join(letter if letter.isprintable() else "_" for letter in name)

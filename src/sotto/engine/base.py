@@ -7,7 +7,7 @@ the window.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -71,6 +71,16 @@ class Decoded:
     language: str
     language_probability: float
     silent: bool
+
+    def silenced(self) -> Decoded:
+        """The same window without its text: nobody speaks, or nothing that can be believed."""
+        return replace(
+            self,
+            draft=replace(self.draft, tokens=(), text=""),
+            words=None if self.words is None else (),
+            translation=None if self.translation is None else "",
+            silent=True,
+        )
 
 
 class BatchKey(NamedTuple):

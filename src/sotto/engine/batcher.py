@@ -172,8 +172,8 @@ class Batcher:
             if len(results) != len(batch):
                 raise EngineError(f"{len(batch)} windows went in, {len(results)} came out")
         except Exception as error:
-            if isinstance(error, OutOfMemory):
-                self._limit = max(1, min(self._limit, len(batch) // 2))
+            if isinstance(error, OutOfMemory) and len(batch) > 1:
+                self._limit = min(self._limit, len(batch) // 2)
             if len(batch) > 1:
                 middle = len(batch) // 2
                 self._run(batch[:middle])

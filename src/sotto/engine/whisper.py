@@ -316,12 +316,8 @@ def _decoded(
     words: tuple[TimedWord, ...] | None,
     translation: str | None,
 ) -> Decoded:
-    silent = is_silence(draft, ask.thresholds)
-    if silent:
-        draft = replace(draft, tokens=(), text="")
-        words = None if words is None else ()
-        translation = None if translation is None else ""
-    return Decoded(draft, words, translation, language[0], language[1], silent)
+    decoded = Decoded(draft, words, translation, language[0], language[1], silent=False)
+    return decoded.silenced() if is_silence(draft, ask.thresholds) else decoded
 
 
 def _max_length(start: int, new_tokens: int) -> int:

@@ -42,7 +42,7 @@ def fitted(words: Sequence[PlacedWord]) -> list[list[PlacedWord]]:
 
 
 def _fits(words: Sequence[PlacedWord]) -> bool:
-    text = "".join(word.text for word in words).strip()
+    text = "".join(word.text for word in words)
     return words[-1].end_s - words[0].start_s <= LONGEST_S and len(text) <= LONGEST_TEXT
 
 
@@ -54,5 +54,5 @@ def _merit(words: Sequence[PlacedWord], at: int) -> float:
     half_s = max((words[-1].end_s - words[0].start_s) / 2, 1e-6)
     off_centre = abs((before.end_s + after.start_s) / 2 - middle_s) / half_s
     clause = 0.5 if CLAUSE_END.search(before.text.strip()) else 0.0
-    other_speech = 0.3 if before.speech != after.speech else 0.0
-    return min(pause_s / PAUSE_S, 1.0) + clause + other_speech - off_centre
+    other_voice = 0.3 if before.voice != after.voice else 0.0
+    return min(pause_s / PAUSE_S, 1.0) + clause + other_voice - off_centre

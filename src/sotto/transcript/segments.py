@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from sotto.audio.pcm import RATE
 from sotto.audio.windows import Window
-from sotto.engine.base import Decoded, Draft
+from sotto.engine.base import Decoded
 from sotto.transcript.breaks import PAUSE_S, ends_sentence, fitted
-from sotto.transcript.timing import PlacedWord, place, spread
+from sotto.transcript.timing import PlacedWord, monotonic, place, spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +48,11 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
-class _Origin:
-    """The window that a segment's numbers come from."""
+class Part:
+    """A window, or what of it was asked for again, and what the engine made of it."""
 
-    seek: int
-    draft: Draft
+    window: Window
+    decoded: Decoded
 
 
 class Assembly:
@@ -65,28 +65,29 @@ class Assembly:
         self._pause_s = pause_s
         self._with_words = with_words
         self._open: list[PlacedWord] = []
-        self._origin: _Origin | None = None
+        self._origin: Part | None = None
         self._count = 0
 
-    def add(self, window: Window, draft: Draft, words: Sequence[PlacedWord]) -> list[Segment]:
-        """The segments that are complete now that this window's words are known."""
+    def add(self, words: Sequence[tuple[PlacedWord, Part]]) -> list[Segment]:
+        """The segments that are complete now that these words are known."""
         segments: list[Segment] = []
-        for word in words:
+        for word, origin in words:
             if self._open and self._ends_before(word):
                 segments += self.finish()
             if not self._open:
-                self._origin = _Origin(round(window.start_s * 100), draft)
+                self._origin = origin
             self._open.append(word)
         return segments
 
-    def add_whole(self, window: Window, draft: Draft) -> list[Segment]:
+    def add_whole(self, origin: Part) -> list[Segment]:
         """A window without alignment is one segment, from its first voice to its last."""
+        draft = origin.decoded.draft
         if not draft.text.strip():
             return []
-        edges = window.voices or window.pieces
+        edges = origin.window.voices or origin.window.pieces
         return [
             self._numbered(
-                _Origin(round(window.start_s * 100), draft),
+                origin,
                 start_s=edges[0].start / RATE,
                 end_s=edges[-1].end / RATE,
                 text=draft.text,
@@ -106,7 +107,7 @@ class Assembly:
         last = self._open[-1]
         return ends_sentence(last.text) or word.start_s - last.end_s >= self._pause_s
 
-    def _segment(self, words: list[PlacedWord], origin: _Origin) -> Segment:
+    def _segment(self, words: list[PlacedWord], origin: Part) -> Segment:
         timed = tuple(Word(w.text, w.start_s, w.end_s, w.probability) for w in words)
         return self._numbered(
             origin,
@@ -119,7 +120,7 @@ class Assembly:
 
     def _numbered(
         self,
-        origin: _Origin,
+        origin: Part,
         *,
         start_s: float,
         end_s: float,
@@ -128,10 +129,10 @@ class Assembly:
         words: tuple[Word, ...] | None,
     ) -> Segment:
         self._count += 1
-        draft = origin.draft
+        draft = origin.decoded.draft
         return Segment(
             id=self._count,
-            seek=origin.seek,
+            seek=round(origin.window.start_s * 100),
             start_s=start_s,
             end_s=end_s,
             text=text,
@@ -144,11 +145,17 @@ class Assembly:
         )
 
 
-def spoken_words(window: Window, decoded: Decoded) -> list[PlacedWord]:
-    """The window's words with file times."""
-    return place(decoded.words or (), window.pieces, window.voices)
+def spoken_words(parts: Sequence[Part]) -> list[tuple[PlacedWord, Part]]:
+    """The words of a window's parts with file times, in file order."""
+    words = [
+        (word, part) for part in parts for word in place(part.decoded.words or (), part.window)
+    ]
+    words.sort(key=lambda pair: pair[0].start_s)
+    ordered = monotonic([word for word, _ in words])
+    return list(zip(ordered, (part for _, part in words), strict=True))
 
 
-def translated_words(window: Window, decoded: Decoded) -> list[PlacedWord]:
-    """The words of the window's translation, spread over its voices by their length."""
-    return spread(decoded.translation or "", window.voices or window.pieces)
+def translated_words(part: Part) -> list[tuple[PlacedWord, Part]]:
+    """The words of a translation, spread over its voices by their length."""
+    edges = part.window.voices or part.window.pieces
+    return [(word, part) for word in spread(part.decoded.translation or "", edges)]

@@ -6,19 +6,20 @@ Invariant: segments are numbered from 1 in file order, and what has been given o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from sotto.audio.pcm import RATE, Pcm
-from sotto.audio.windows import Window
-from sotto.engine.base import Decoded
+from sotto.language import Language
 from sotto.meter import Meter
-from sotto.transcript.segments import Assembly, Segment, spoken_words, translated_words
+from sotto.transcript.coverage import total_s, uncovered
+from sotto.transcript.segments import Assembly, Part, Segment, spoken_words, translated_words
 
 
 class Transcript:
     """The answer of one job while it grows.
 
-    `duration_s`: seconds of audio; `decoded_s`: seconds of it that the engine got.
+    `duration_s`: seconds of audio; `decoded_s`: seconds of it that the engine got;
+    `uncovered_s`: seconds of speech for which it found no words.
     """
 
     def __init__(self, warnings: Iterable[str] = ()) -> None:
@@ -28,6 +29,7 @@ class Transcript:
         self.language_probability = 0.0
         self.duration_s = 0.0
         self.decoded_s = 0.0
+        self.uncovered_s = 0.0
         self.segments: list[Segment] = []
         self.translation: list[Segment] | None = None
         self._spoken = Assembly()
@@ -40,21 +42,19 @@ class Transcript:
             self.duration_s += len(pcm) / RATE
             yield pcm
 
-    def add(self, window: Window, decoded: Decoded) -> list[Segment]:
-        """The segments that are complete now that this window is known."""
-        if self.language is None:
-            self.language = decoded.language
-            self.language_probability = decoded.language_probability
-        self.decoded_s += window.duration_s
-        self._silent += decoded.silent
-        if decoded.translation is not None:
-            words = translated_words(window, decoded)
-            self.translation = self.translation or []
-            self.translation += self._translated.add(window, decoded.draft, words)
-        if decoded.words is None:
-            return self._kept(self._spoken.add_whole(window, decoded.draft))
-        words = spoken_words(window, decoded)
-        return self._kept(self._spoken.add(window, decoded.draft, words))
+    def add(self, parts: Sequence[Part], language: Language) -> list[Segment]:
+        """The segments that are complete now that this window, in its parts, is known."""
+        self.language, self.language_probability = language.code, language.probability
+        self.decoded_s += parts[0].window.duration_s
+        for part in parts:
+            self._silent += part.decoded.silent
+            if part.decoded.translation is not None:
+                self.translation = self.translation or []
+                self.translation += self._translated.add(translated_words(part))
+        if parts[0].decoded.words is None:
+            return self._kept(self._spoken.add_whole(parts[0]))
+        self.uncovered_s += _uncovered_s(parts[-1])
+        return self._kept(self._spoken.add(spoken_words(parts)))
 
     def finish(self) -> list[Segment]:
         """The last segments; nothing can be added afterwards."""
@@ -68,3 +68,8 @@ class Transcript:
     def _kept(self, segments: list[Segment]) -> list[Segment]:
         self.segments += segments
         return segments
+
+
+def _uncovered_s(part: Part) -> float:
+    """Seconds of speech without words in the last part that was asked for."""
+    return total_s(uncovered(part.window, part.decoded.words or ()))

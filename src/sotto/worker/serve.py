@@ -60,7 +60,11 @@ def with_test_input(argv: list[str], handler: Path, environ: Mapping[str, str]) 
     both a bare flag and none at all mean the file beside the handler or one level up.
     Raises TestInputError.
     """
-    serves = "--rp_serve_api" in argv or "RUNPOD_WEBHOOK_GET_JOB" in environ
+    serves = (
+        "--rp_serve_api" in argv
+        or "RUNPOD_WEBHOOK_GET_JOB" in environ
+        or environ.get("RUNPOD_REALTIME_PORT", "0") != "0"
+    )
     given = [arg for arg in argv if arg == FLAG or arg.startswith(f"{FLAG}=")]
     if not given:
         return argv if serves else [*argv, FLAG, _checked(_file(handler), TEST_INPUT)]
@@ -78,14 +82,17 @@ def with_test_input(argv: list[str], handler: Path, environ: Mapping[str, str]) 
 def _file(handler: Path) -> str:
     for folder in (handler.parent, handler.parent.parent):
         if (folder / TEST_INPUT).is_file():
-            return (folder / TEST_INPUT).read_text(encoding="utf-8")
+            try:
+                return (folder / TEST_INPUT).read_text(encoding="utf-8")
+            except UnicodeDecodeError:
+                raise TestInputError(f"{TEST_INPUT}: not text in UTF-8") from None
     raise TestInputError(f"{TEST_INPUT}: not found beside {handler.name} or one level up")
 
 
 def _checked(text: str, source: str) -> str:
     try:
         job = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TestInputError(f"{source}: not JSON: {error}") from None
     if not isinstance(job, dict) or not isinstance(job.get("input"), dict):
         raise TestInputError(f'{source}: expected {{"input": {{…}}}}')
@@ -101,16 +108,19 @@ def for_people(result: Mapping[str, Any]) -> str:
     ]
     if result["translation"] is not None:
         lines += ["", f"In English: {result['translation'].strip()}"]
+    language = ""
+    if result["detected_language"] is not None:
+        probability = f"{result['language_probability']:.0%}"
+        language = f"language {result['detected_language']} ({probability}), "
     lines += [
         "",
-        f"{result['duration']:.1f} s of audio, language {result['detected_language']} "
-        f"({result['language_probability']:.0%}), model {result['model']} on {result['device']}, "
-        f"{result['timings']['total']:.1f} s",
+        f"{result['duration']:.1f} s of audio, {language}model {result['model']} on "
+        f"{result['device']}, {result['timings']['total']:.1f} s",
     ]
     lines += [f"warning: {warning}" for warning in result["warnings"]]
     return "\n".join(lines) + "\n"
 
 
 def _clock(seconds: float) -> str:
-    minutes, rest = divmod(seconds, 60)
-    return f"{int(minutes):02}:{rest:05.2f}"
+    minutes, hundredths = divmod(round(seconds * 100), 6000)
+    return f"{minutes:02}:{hundredths / 100:05.2f}"

@@ -1,0 +1,135 @@
+"""What the engine is asked for each window of one job, in the light of the windows before it.
+
+Invariant: prompt, language and coverage of a job are decided here and nowhere else; a window's
+parts come back together, in the order in which they were asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Executor
+from dataclasses import replace
+
+from sotto.audio.features import LogMel, log_mel
+from sotto.audio.windows import Window, part
+from sotto.engine.base import Ask, Decoded, Decoding, Draft, Thresholds, distrusted
+from sotto.engine.batcher import Batcher
+from sotto.language import VOTES, Language
+from sotto.request import Request
+from sotto.transcript.coverage import uncovered
+from sotto.transcript.segments import Part
+
+PROMPT_STEP = 32
+"""A prompt of earlier text is cut to a multiple of this, so that such windows meet in batches."""
+PROMPT_LIMIT = 192
+"""The longest such prompt: the greatest multiple that fits before a window's text."""
+PROMPT_RESET_TEMPERATURE = 0.5
+"""A text sampled above this temperature prompts nothing (faster-whisper's rule)."""
+ROUNDS = 5
+"""How often at most the speech that a window missed is asked for again."""
+
+
+class Asker:
+    """Asks for the windows of one job, many of which may be in flight at once."""
+
+    def __init__(self, request: Request, batcher: Batcher, threads: Executor) -> None:
+        options = request.options
+        self.language = Language(
+            options.language, votes=1 if options.condition_on_previous_text else VOTES
+        )
+        self._request = request
+        self._batcher = batcher
+        self._threads = threads
+        self._job = object()
+        self._previous: asyncio.Future[list[Part]] | None = None
+        self._prompt: tuple[int, ...] = ()
+        if options.initial_prompt and options.initial_prompt.strip():
+            self._prompt = batcher.engine.tokenize(options.initial_prompt)
+        self._decoding = Decoding(
+            beam_size=options.beam_size,
+            patience=options.patience,
+            best_of=options.best_of,
+            length_penalty=options.length_penalty,
+            suppress_tokens=request.suppress_tokens,
+        )
+        self._thresholds = Thresholds(
+            compression_ratio=options.compression_ratio_threshold,
+            logprob=options.logprob_threshold,
+            no_speech=options.no_speech_threshold,
+        )
+
+    def ask(self, window: Window, features: LogMel) -> asyncio.Future[list[Part]]:
+        """Have the next window decoded; cancelling the future takes back what is queued."""
+        self._previous = asyncio.ensure_future(self._parts(window, features, self._previous))
+        return self._previous
+
+    async def end(self, windows: int) -> None:
+        """There were so many windows and there is no more."""
+        await self.language.end(windows)
+
+    async def _parts(
+        self, window: Window, features: LogMel, previous: asyncio.Future[list[Part]] | None
+    ) -> list[Part]:
+        """The window, and then the speech that it missed, until none is left or none is found."""
+        ask = self._about(features)
+        if previous is None:
+            ask = replace(ask, prompt=self._prompt)
+        elif self._request.options.condition_on_previous_text:
+            ask = replace(ask, prompt=self._continued(await asyncio.shield(previous)))
+        decoded = await self._in_its_language(window.index, ask)
+        parts = [Part(window, decoded)]
+        for _ in range(ROUNDS):
+            missing = uncovered(window, decoded.words) if decoded.words else []
+            if not missing:
+                break
+            pad_s = self._request.options.vad_parameters.speech_pad_ms / 1000
+            window = part(window, missing, pad_s)
+            decoded = await self._once_more(window, decoded.language)
+            parts.append(Part(window, decoded))
+        return parts
+
+    async def _in_its_language(self, index: int, ask: Ask) -> Decoded:
+        language = await self.language.before(index)
+        try:
+            decoded = await self._submit(replace(ask, language=language))
+        except Exception:
+            await self.language.end(index)  # no vote will come from here; others may wait for it
+            raise
+        if language is None:
+            language = await self.language.vote(decoded.language, decoded.language_probability)
+            if language != decoded.language:
+                decoded = await self._submit(replace(ask, language=language))
+        return decoded
+
+    async def _once_more(self, window: Window, language: str) -> Decoded:
+        """Decode missed speech; what is not believed is no speech, so that nothing is made up."""
+        loop = asyncio.get_running_loop()
+        mels = self._batcher.engine.mels
+        features = await loop.run_in_executor(self._threads, log_mel, window.pcm, mels)
+        decoded = await self._submit(replace(self._about(features), language=language))
+        return decoded.silenced() if distrusted(decoded.draft, self._thresholds) else decoded
+
+    async def _submit(self, ask: Ask) -> Decoded:
+        return await asyncio.wrap_future(self._batcher.submit(self._job, ask))
+
+    def _about(self, features: LogMel) -> Ask:
+        return Ask(
+            features=features,
+            decoding=self._decoding,
+            thresholds=self._thresholds,
+            temperatures=self._request.temperatures,
+            translate=self._request.options.translate,
+            align=not self._request.options.without_timestamps,
+        )
+
+    def _continued(self, parts: list[Part]) -> tuple[int, ...]:
+        """The prompt for the window after `parts`: the text so far, cut at its front."""
+        for draft in (each.decoded.draft for each in parts):
+            self._prompt = () if _resets(draft) else (*self._prompt, *draft.tokens)
+        self._prompt = self._prompt[-PROMPT_LIMIT:]
+        length = len(self._prompt) // PROMPT_STEP * PROMPT_STEP
+        return self._prompt[len(self._prompt) - length :]
+
+
+def _resets(draft: Draft) -> bool:
+    return draft.temperature > PROMPT_RESET_TEMPERATURE
