@@ -21,7 +21,7 @@ LONGEST_TEXT = 84
 SENTENCE_END = re.compile(r"[.!?…。．！？؟।]+[\"'”’»)\]」』]*$")
 CLAUSE_END = re.compile(r"[,;:،、，；：—–]+[\"'”’»)\]」』]*$")
 ABBREVIATION = re.compile(
-    r"^[\"'“‘«(\[]*(?:[A-ZА-ЯÀ-Þ]\.|(?:Mr|Mrs|Ms|Dr|St|Prof|Sr|Sra|Jr|Mme|Mlle|Sig|vs|etc|No)\.)$",
+    r"^[\"'“‘«(\[]*(?:[A-ZА-ЯÀ-Þ]\.|(?:Mr|Mrs|Ms|Dr|St|Prof|Sr|Sra|Jr|Mme|Mlle|Sig|vs|etc)\.)$",
     re.IGNORECASE,
 )
 
