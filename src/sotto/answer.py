@@ -70,14 +70,16 @@ def answer(request: Request, transcript: Transcript, *, model: str, device: str)
     with_words = request.options.word_timestamps
     segments = tuple(segment_record(s, with_words=with_words) for s in transcript.segments)
     words = tuple(word_record(word) for s in transcript.segments for word in s.words or ())
+    options, lines = request.options, request.lines
     translated = None
-    if request.options.translate:
-        translated = render(request.options.translation, transcript.translation or [])
+    if options.translate:
+        translated = render(options.translation, transcript.translation, lines)
+    language = transcript.language
     return Answer(
         segments=segments,
-        detected_language=transcript.language,
-        language_probability=statistic(transcript.language_probability),
-        transcription=render(request.options.transcription, transcript.segments),
+        detected_language=language.code if language else None,
+        language_probability=statistic(language.probability) if language else 0.0,
+        transcription=render(options.transcription, transcript.segments, lines),
         translation=translated,
         device=device,
         model=encodable(model),
@@ -85,7 +87,7 @@ def answer(request: Request, transcript: Transcript, *, model: str, device: str)
         duration_after_vad=round(transcript.decoded_s, 3),
         uncovered_s=round(transcript.uncovered_s, 3),
         word_timestamps=words if with_words else msgspec.UNSET,
-        timings={stage: round(s, 3) for stage, s in transcript.meter.seconds().items()},
+        timings={stage: round(s, 3) for stage, s in transcript.seconds().items()},
         warnings=tuple(encodable(warning) for warning in transcript.warnings),
     )
 

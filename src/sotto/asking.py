@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from sotto.audio.features import LogMel, log_mel
 from sotto.audio.windows import Window, part
-from sotto.engine.base import Ask, Decoded, Decoding, Draft, Thresholds, distrusted
+from sotto.engine.base import PROMPT, Ask, Decoded, Decoding, Draft, Thresholds, distrusted
 from sotto.engine.batcher import Batcher
 from sotto.language import VOTES, Language
 from sotto.request import Request
@@ -37,19 +37,22 @@ class Asker:
         self.language = Language(
             options.language, votes=1 if options.condition_on_previous_text else VOTES
         )
+        """The job's language; with `multilingual` that of its first window."""
         self._request = request
         self._batcher = batcher
         self._threads = threads
         self._job = object()
         self._previous: asyncio.Future[list[Part]] | None = None
-        self._prompt: tuple[int, ...] = ()
-        if options.initial_prompt and options.initial_prompt.strip():
-            self._prompt = batcher.engine.tokenize(options.initial_prompt)
+        self._hotwords = self._tokens(options.hotwords)
+        self._prompt = self._tokens(options.initial_prompt)
         self._decoding = Decoding(
             beam_size=options.beam_size,
             patience=options.patience,
             best_of=options.best_of,
             length_penalty=options.length_penalty,
+            repetition_penalty=options.repetition_penalty,
+            no_repeat_ngram_size=options.no_repeat_ngram_size,
+            max_new_tokens=options.max_new_tokens,
             suppress_tokens=request.suppress_tokens,
         )
         self._thresholds = Thresholds(
@@ -71,11 +74,12 @@ class Asker:
         self, window: Window, features: LogMel, previous: asyncio.Future[list[Part]] | None
     ) -> list[Part]:
         """The window, and then the speech that it missed, until none is left or none is found."""
-        ask = self._about(features)
+        prompt: tuple[int, ...] = ()
         if previous is None:
-            ask = replace(ask, prompt=self._prompt)
+            prompt = self._prompt
         elif self._request.options.condition_on_previous_text:
-            ask = replace(ask, prompt=self._continued(await asyncio.shield(previous)))
+            prompt = self._continued(await asyncio.shield(previous))
+        ask = self._about(features, prompt)
         decoded = await self._in_its_language(window.index, ask)
         parts = [Part(window, decoded)]
         for _ in range(ROUNDS):
@@ -89,6 +93,11 @@ class Asker:
         return parts
 
     async def _in_its_language(self, index: int, ask: Ask) -> Decoded:
+        """Decode in the job's language; while that is open, in what the window sounds like."""
+        if self._request.options.multilingual:
+            decoded = await self._submit(ask)
+            self.language.heard(decoded.language, decoded.language_probability)
+            return decoded
         language = await self.language.before(index)
         try:
             decoded = await self._submit(replace(ask, language=language))
@@ -112,9 +121,15 @@ class Asker:
     async def _submit(self, ask: Ask) -> Decoded:
         return await asyncio.wrap_future(self._batcher.submit(self._job, ask))
 
-    def _about(self, features: LogMel) -> Ask:
+    def _tokens(self, text: str | None) -> tuple[int, ...]:
+        return self._batcher.engine.tokenize(text) if text and text.strip() else ()
+
+    def _about(self, features: LogMel, prompt: tuple[int, ...] = ()) -> Ask:
+        """A window's ask; the hotwords stand before its prompt, which gives way to them."""
+        room = max(0, PROMPT - len(self._hotwords))
         return Ask(
             features=features,
+            prompt=(self._hotwords + prompt[len(prompt) - min(room, len(prompt)) :])[:PROMPT],
             decoding=self._decoding,
             thresholds=self._thresholds,
             temperatures=self._request.temperatures,

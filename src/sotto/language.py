@@ -38,6 +38,11 @@ class Language:
             await self._changed.wait_for(lambda: self.code)
         return self.code or code
 
+    def heard(self, code: str, probability: float) -> None:
+        """A window's language in a job whose windows need not agree; the first one's is told."""
+        if self.code is None:
+            self.code, self.probability = code, probability
+
     async def end(self, windows: int) -> None:
         """The job has so many windows, so no more can vote."""
         async with self._changed:

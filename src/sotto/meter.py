@@ -16,8 +16,8 @@ Item = TypeVar("Item")
 class Meter:
     """Seconds by stage of one job.
 
-    Stages are chained iterators, so the time that a stage takes includes the stages before it;
-    `seconds` takes those off again.
+    Laps follow each other. Stages are chained iterators, so the time that a stage takes includes
+    the stages before it, which `stages` takes off again.
     """
 
     def __init__(self) -> None:
@@ -53,12 +53,19 @@ class Meter:
         """End every stage at its next item."""
         self._stopped = True
 
-    def seconds(self) -> dict[str, float]:
-        """Seconds by stage, and `total`."""
-        result = dict(self._laps)
+    def laps(self) -> dict[str, float]:
+        """Seconds by lap."""
+        return dict(self._laps)
+
+    def stages(self) -> dict[str, float]:
+        """Seconds by stage, each without the stages before it."""
+        result: dict[str, float] = {}
         inner = 0.0
         for stage, inclusive in self._inclusive.items():
             result[stage] = inclusive - inner
             inner = inclusive
-        result["total"] = time.perf_counter() - self._begun
         return result
+
+    def total(self) -> float:
+        """Seconds since the start."""
+        return time.perf_counter() - self._begun

@@ -5,7 +5,7 @@ Invariant: an option that stands here acts; docs/api.md is generated from these 
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -75,6 +75,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             description="The spoken language; not given: it is detected.",
         ),
     ] = None
+    multilingual: Annotated[bool, Meta(description="Detect the language of each window?")] = False
     temperature: Annotated[
         float, Meta(ge=0, le=1, description="Sampling temperature; 0 searches by beam.")
     ] = 0.0
@@ -94,8 +95,21 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         str | int | list[int],
         Meta(description="Token ids never produced, list or comma-separated; -1: all non-speech."),
     ] = "-1"
+    repetition_penalty: Annotated[
+        float, Meta(gt=0, le=10, description="Above 1: tokens that have come before cost more.")
+    ] = 1.0
+    no_repeat_ngram_size: Annotated[
+        int, Meta(ge=0, le=100, description="No run of so many tokens comes twice; 0: any may.")
+    ] = 0
+    max_new_tokens: Annotated[
+        Annotated[int, Meta(ge=1, le=444)] | None,
+        Meta(description="Tokens of one window at most; not given: all that fit."),
+    ] = None
     initial_prompt: Annotated[
         str | None, Meta(description="Text that precedes the first window.")
+    ] = None
+    hotwords: Annotated[
+        str | None, Meta(description="Names and terms that every window is told to expect.")
     ] = None
     condition_on_previous_text: Annotated[
         bool, Meta(description="Prompt each window with the text before it? One at a time then.")
@@ -116,6 +130,17 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     enable_vad: Annotated[
         bool, Meta(description="Leave out what is not speech? Off: everything is decoded.")
     ] = True
+    clip_timestamps: Annotated[
+        str | list[float],
+        Meta(
+            description="Only these stretches: start, end, start, ... in seconds, list or "
+            "comma-separated; without a last end, up to the end of the audio."
+        ),
+    ] = "0"
+    channels: Annotated[
+        Literal["mix", "split"],
+        Meta(description="Mix the channels, or transcribe each by itself and label its segments?"),
+    ] = "mix"
     vad_parameters: Annotated[
         VadParameters, Meta(description="How speech is found; see the table below.")
     ] = VadParameters()
@@ -123,3 +148,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     without_timestamps: Annotated[
         bool, Meta(description="Skip the alignment: one segment for each window of up to 30 s.")
     ] = False
+    max_line_width: Annotated[
+        Annotated[int, Meta(ge=1, le=1000)] | None,
+        Meta(description="Characters in a line of `srt` and `vtt`."),
+    ] = None
+    max_line_count: Annotated[
+        Annotated[int, Meta(ge=1, le=100)] | None,
+        Meta(description="Lines in a cue of `srt` and `vtt`."),
+    ] = None

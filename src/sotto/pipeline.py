@@ -1,35 +1,42 @@
 """One job, top to bottom: audio in, segments out, as they become final.
 
-Invariant: a job holds at most `Tools.windows_ahead` windows, and whatever ends it - success, an
-error, cancellation - its temporary file is gone and the engine no longer works for it.
+Invariant: a job holds at most `Tools.windows_ahead` windows of a channel, and whatever ends it -
+success, an error, cancellation - its temporary file is gone and the engine no longer works for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Iterator
+import asyncio
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import aclosing
 from dataclasses import dataclass
 
 from sotto.asking import Asker
-from sotto.audio.decode import decode
+from sotto.audio.decode import count_channels, decode
 from sotto.audio.features import log_mel
-from sotto.audio.source import Fetcher, SourceLimits, open_source
+from sotto.audio.pcm import RATE, Span
+from sotto.audio.source import Fetcher, SourceFile, SourceLimits, open_source
 from sotto.audio.vad import VadOptions, listen, vad_options
 from sotto.audio.windows import Window, cut
 from sotto.decoding import Featured, in_order
 from sotto.engine.batcher import Batcher
+from sotto.errors import RequestError
+from sotto.merging import merged
 from sotto.request import Request
 from sotto.transcript.segments import Segment
 from sotto.transcript.transcript import Transcript
+
+MOST_CHANNELS = 8
+"""Channels of one audio that are transcribed one by one; each costs as much as a job."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tools:
     """What jobs work with, the same for all jobs in flight.
 
-    `threads` run the front ends. `windows_ahead`: windows of one job that may be cut and not yet
-    decoded; it bounds a job's memory.
+    `threads` run the front ends. `windows_ahead`: windows of one channel that may be cut and not
+    yet decoded; it bounds a job's memory.
     """
 
     net: Fetcher
@@ -48,28 +55,62 @@ async def transcribe(
     Yields segments with file times; what else there is to say about the job gathers in
     `transcript`. Raises SottoError.
     """
-    watch = transcript.meter.watch
     async with open_source(request.audio, tools.net, tools.limits) as file:
         transcript.meter.lap("fetch")
-        pcm = watch("decode", transcript.measure(decode(file, tools.max_audio_s)))
-        speech = watch("vad", listen(pcm, vad(request)))
-        windows = cut(speech, keep_silence=not request.options.enable_vad)
-        featured = watch("features", features(windows, tools.batcher.engine.mels))
-        asker = Asker(request, tools.batcher, tools.threads)
-        decoded = in_order(featured, asker, tools.threads, tools.windows_ahead, transcript.meter)
-        async with aclosing(decoded):
-            async for parts in decoded:
-                for segment in transcript.add(parts, asker.language):
-                    yield segment
-        for segment in transcript.finish():
-            yield segment
+        channels = await channels_of(file, request)
+        spoken = [listen_to(file, channel, request, tools, transcript) for channel in channels]
+        async with aclosing(merged(spoken)) as segments:
+            async for segment in segments:
+                yield transcript.keep(segment)
+        transcript.finish()
         transcript.meter.lap("engine")
+
+
+async def listen_to(
+    file: SourceFile, channel: int | None, request: Request, tools: Tools, transcript: Transcript
+) -> AsyncGenerator[Segment, None]:
+    """One channel of a job, or all of them mixed, top to bottom."""
+    asker = Asker(request, tools.batcher, tools.threads)
+    track = transcript.track(channel, asker.language)
+    watch = track.meter.watch
+    pcm = watch("decode", track.measure(decode(file, tools.max_audio_s, channel)))
+    speech = watch("vad", listen(pcm, vad(request)))
+    windows = cut(speech, keep_silence=not request.options.enable_vad, clips=clips(request))
+    featured = watch("features", features(windows, tools.batcher.engine.mels))
+    decoded = in_order(featured, asker, tools.threads, tools.windows_ahead, track.meter)
+    async with aclosing(decoded):
+        async for parts in decoded:
+            for segment in track.add(parts):
+                yield segment
+    for segment in track.finish():
+        yield segment
+
+
+async def channels_of(file: SourceFile, request: Request) -> Sequence[int | None]:
+    """The channels to transcribe, each by itself; None stands for all of them mixed."""
+    if request.options.channels == "mix":
+        return [None]
+    count = await asyncio.to_thread(count_channels, file)
+    if count > MOST_CHANNELS:
+        raise RequestError(
+            "channels",
+            f"'split': the audio has {count}, and at most {MOST_CHANNELS} are split",
+        )
+    return range(count)
 
 
 def features(windows: Iterable[Window], mels: int) -> Iterator[Featured]:
     """Each window with its log-mel spectrogram, float32 (mels, frames)."""
     for window in windows:
         yield window, log_mel(window.pcm, mels)
+
+
+def clips(request: Request) -> list[Span]:
+    """The stretches to transcribe, in samples; none means all."""
+    return [
+        Span(round(clip.start_s * RATE), round(min(clip.end_s, 1e9) * RATE))
+        for clip in request.clips
+    ]
 
 
 def vad(request: Request) -> VadOptions:

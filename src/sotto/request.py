@@ -6,9 +6,12 @@ Invariant: `parse` does no I/O, and what it returns needs no further check of it
 from __future__ import annotations
 
 import difflib
+import math
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -16,20 +19,35 @@ from sotto.audio.embedded import decode_base64
 from sotto.audio.source import Audio, EmbeddedAudio, PathAudio, UrlAudio
 from sotto.errors import RequestError
 from sotto.languages import LANGUAGES, suggest
-from sotto.net import check_headers
 from sotto.options import Options, VadParameters
+from sotto.rules import refuse_conflicts, without_effect
 from sotto.transcript.formats import FORMATS
+from sotto.transcript.lines import Lines
+
+
+class Clip(NamedTuple):
+    """A stretch of the audio to transcribe, in seconds; the end may be infinite."""
+
+    start_s: float
+    end_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One accepted job."""
+    """One accepted job. No `clips`: all of the audio."""
 
     audio: Audio
     options: Options
     suppress_tokens: tuple[int, ...]
     temperatures: tuple[float, ...]
+    clips: tuple[Clip, ...]
     warnings: tuple[str, ...]
+
+    @property
+    def lines(self) -> Lines | None:
+        """How the cues of subtitles are laid out; None leaves each on one line."""
+        width = self.options.max_line_width
+        return None if width is None else Lines(width, self.options.max_line_count)
 
 
 def parse(job_input: object) -> Request:
@@ -47,7 +65,8 @@ def parse(job_input: object) -> Request:
         options=options,
         suppress_tokens=_token_ids(options.suppress_tokens),
         temperatures=temperatures,
-        warnings=tuple(_without_effect(given, options, temperatures)),
+        clips=_clips(options.clip_timestamps),
+        warnings=tuple(without_effect(given, options, temperatures)),
     )
 
 
@@ -67,7 +86,7 @@ def _options(given: Mapping[str, Any]) -> Options:
         options = msgspec.convert(changed, Options)
     except msgspec.ValidationError as error:
         raise _refusal(error, given) from None
-    _check_together(options)
+    refuse_conflicts(given, options)
     return options
 
 
@@ -89,7 +108,14 @@ def _refusal(error: msgspec.ValidationError, given: Mapping[str, Any]) -> Reques
     for part in field.split("[")[0].split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     reason = reason.replace("`", "").replace("Expected", "expected").split(", got")[0]
+    if reason.startswith("Invalid enum value"):
+        reason = f"expected {' or '.join(map(repr, _choices(field)))}"
     return RequestError(field, f"{_shown(value)}: {reason}")
+
+
+def _choices(field: str) -> tuple[str, ...]:
+    hint = typing.get_type_hints(Options)[field]
+    return typing.get_args(hint)
 
 
 def _format(field: str, value: object) -> str:
@@ -107,27 +133,6 @@ def _language(value: object) -> str | None:
     close = suggest(value) if isinstance(value, str) else None
     hint = f"did you mean '{close}'?" if close else f"codes are {', '.join(LANGUAGES)}"
     raise RequestError("language", f"{_shown(value)} is not a Whisper language code; {hint}")
-
-
-def _check_together(options: Options) -> None:
-    """Refuse options of ours that cannot act beside each other."""
-    if options.audio_headers is not None:
-        if options.audio is None or options.audio[:5].lower() == "data:":
-            raise RequestError("audio_headers", "goes with a URL in 'audio'; there is none")
-        check_headers(options.audio_headers, "audio_headers")
-    if options.without_timestamps and options.word_timestamps:
-        raise RequestError(
-            "without_timestamps", "words have no times without it; drop 'word_timestamps'"
-        )
-    vad = options.vad_parameters
-    if vad.neg_threshold is not None and not 0 <= vad.neg_threshold <= vad.threshold:
-        raise RequestError(
-            "vad_parameters.neg_threshold",
-            f"{vad.neg_threshold}: expected a probability from 0 to 'threshold' ({vad.threshold})",
-        )
-    for field in ("compression_ratio_threshold", "logprob_threshold", "no_speech_threshold"):
-        if getattr(options, field) != getattr(options, field):
-            raise RequestError(field, "nan: expected a number")
 
 
 def _audio(options: Options) -> Audio:
@@ -174,24 +179,23 @@ def _temperatures(options: Options) -> tuple[float, ...]:
     return tuple(round(options.temperature + i * step, 6) for i in range(count + 1))
 
 
-def _without_effect(
-    given: Mapping[str, Any], options: Options, temperatures: tuple[float, ...]
-) -> list[str]:
-    """Name what was given and cannot act: worker-faster_whisper takes it, so we do not refuse."""
-    idle = {
-        "best_of": "only acts when sampling, and every temperature is 0"
-        if max(temperatures) == 0
-        else "",
-        "beam_size": "only acts at temperature 0" if min(temperatures) > 0 else "",
-        "patience": "only acts in beam search at temperature 0"
-        if min(temperatures) > 0 or options.beam_size == 1
-        else "",
-        "compression_ratio_threshold": "only acts when a fallback temperature is left"
-        if len(temperatures) == 1
-        else "",
-        "translation": "only acts with 'translate'" if not options.translate else "",
-    }
-    return [f"{field}: {why}" for field, why in idle.items() if why and field in given]
+def _clips(value: str | list[float]) -> tuple[Clip, ...]:
+    """Pairs of seconds in order; the last end may be missing. The whole audio is no clip at all."""
+    parts: list[Any] = value if isinstance(value, list) else value.split(",")
+    try:
+        edges = [float(part) for part in parts]
+    except ValueError:
+        edges = [-1.0]
+    ordered = all(a < b for a, b in pairwise(edges))
+    if not edges or edges[0] < 0 or not ordered or not all(map(math.isfinite, edges)):
+        raise RequestError(
+            "clip_timestamps",
+            f"{_shown(value)}: expected rising seconds: start, end, start, end, ...",
+        )
+    if len(edges) % 2:
+        edges.append(math.inf)
+    clips = tuple(Clip(*pair) for pair in zip(edges[::2], edges[1::2], strict=True))
+    return () if clips == (Clip(0.0, math.inf),) else clips
 
 
 def _shown(value: object) -> str:

@@ -46,6 +46,8 @@ def segment(text: str, start_s: float = 0.0, end_s: float = 1.0, **changes: obje
         "avg_logprob": -0.25,
         "compression_ratio": 1.5,
         "no_speech_prob": 0.01,
+        "language": "en",
+        "channel": None,
         "words": None,
     }
     return Segment(text=text, start_s=start_s, end_s=end_s, **{**values, **changes})
@@ -276,6 +278,7 @@ def test_json_has_the_keys_of_a_segment_and_its_words_if_there_are_any() -> None
         "avg_logprob": -0.25,
         "compression_ratio": 1.5,
         "no_speech_prob": 0.01,
+        "language": "en",
         "words": [
             {"word": " Hello", "start": 0.1, "end": 0.5, "probability": 0.9},
             {"word": " you", "start": 0.5, "end": 1.2, "probability": 0.8},
@@ -446,4 +449,6 @@ def test_any_string_gives_text_that_utf_8_can_carry(strings: list[str], name: st
 @UNHURRIED
 @given(any_segments)
 def test_json_is_the_segment_records_in_strict_json(segments: list[Segment]) -> None:
-    assert read_json(segments) == [json.loads(msgspec.json.encode(segment_record(s))) for s in segments]
+    assert read_json(segments) == [
+        json.loads(msgspec.json.encode(segment_record(s))) for s in segments
+    ]

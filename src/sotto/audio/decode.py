@@ -74,8 +74,10 @@ PLAYLISTS = {
 }
 
 
-def decode(file: SourceFile, max_audio_s: float) -> Iterator[Pcm]:
+def decode(file: SourceFile, max_audio_s: float, channel: int | None = None) -> Iterator[Pcm]:
     """Yield the sound of `file` as float32 blocks in [-1, 1], mono, 16 kHz.
+
+    All channels are mixed, unless one is named by its number, from 0.
 
     Every block has BLOCK_SAMPLES samples, the last one maybe fewer. Packets that cannot be decoded
     are left out. The file is closed when the iterator ends or is closed. Errors are raised while
@@ -87,11 +89,17 @@ def decode(file: SourceFile, max_audio_s: float) -> Iterator[Pcm]:
     empty = True
     with _nameless(file.path) as raw, _translated(), _opened(raw) as container:
         frames = _bounded(_frames(container, _audio_track(container)), max_audio_s)
-        for block in _blocks(_resampled(frames)):
+        for block in _blocks(_resampled(frames, channel)):
             empty = False
             yield block
     if empty:
         raise AudioEmpty("the audio track has no sample")
+
+
+def count_channels(file: SourceFile) -> int:
+    """Channels of the audio track. Raises what `decode` raises before its first block."""
+    with _nameless(file.path) as raw, _translated(), _opened(raw) as container:
+        return int(_audio_track(container).codec_context.channels)
 
 
 def length_s(path: Path) -> float | None:
@@ -187,15 +195,20 @@ def _bounded(frames: Iterable[AudioFrame], max_audio_s: float) -> Iterator[Audio
         yield frame
 
 
-def _resampled(frames: Iterable[AudioFrame]) -> Iterator[NDArray[np.int16]]:
-    """Turn frames into mono 16 kHz; where rate or channels change, a new resampler begins."""
+def _resampled(frames: Iterable[AudioFrame], channel: int | None) -> Iterator[NDArray[np.int16]]:
+    """Turn frames into mono 16 kHz; where rate or channels change, a new resampler begins.
+
+    Where the audio goes on with fewer channels, the last one stands for those that are gone.
+    """
     for _, alike in itertools.groupby(
         frames, key=lambda f: (f.format.name, f.layout.name, f.sample_rate, f.time_base)
     ):
-        resampler = AudioResampler(format="s16", layout="mono", rate=RATE)
+        layout = "mono" if channel is None else None
+        resampler = AudioResampler(format="s16p", layout=layout, rate=RATE)
         for joined in itertools.chain(_joined(alike), [None]):
             for resampled in resampler.resample(joined):
-                yield np.asarray(resampled.to_ndarray(), np.int16).reshape(-1)
+                planes = np.asarray(resampled.to_ndarray(), np.int16)
+                yield planes[min(channel or 0, len(planes) - 1)]
 
 
 def _joined(frames: Iterable[AudioFrame]) -> Iterator[AudioFrame]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise, zip_longest
 
 import numpy as np
 
@@ -17,6 +18,12 @@ from sotto.audio.vad import FRAME, Heard, Speech
 
 WINDOW = 30 * RATE
 """The most samples that Whisper's encoder takes."""
+NEARLY_FULL = 22 * RATE
+"""A window may end at a long pause from this length on, although more would fit."""
+CLEAR_PAUSE = RATE
+"""A pause of this length ends what was said; a longer one does so no better."""
+ALL = Span(0, 2**62)
+"""Every sample of a file of any length."""
 SHORTEST_TILE = 20 * RATE
 """A tile is cut at its quietest point after this many samples."""
 
@@ -59,31 +66,30 @@ def voices_in(window: Window) -> list[Stretch]:
     """Where in the window's audio somebody speaks, one stretch for each of its voices."""
     stretches = []
     left = deque(window.voices)
-    for place in _places(window):
-        while left and left[0].start / RATE < place.end_s + place.shift_s:
+    at = 0
+    for piece in window.pieces:
+        shift = piece.start - at
+        while left and left[0].start < piece.end:
             voice = left.popleft()
-            stretches.append(
-                Stretch(
-                    voice.start / RATE - place.shift_s,
-                    min(voice.end / RATE - place.shift_s, place.end_s),
-                    place.shift_s,
-                )
-            )
+            start, end = voice.start - shift, min(voice.end, piece.end) - shift
+            stretches.append(Stretch(start / RATE, end / RATE, shift / RATE))
+        at += piece.end - piece.start
     return stretches
 
 
 def part(window: Window, wanted: Sequence[Stretch], pad_s: float) -> Window:
     """A window of the same number that holds only the `wanted` voices, padded where there is room.
 
-    No pad reaches beyond the piece that the voice lies in, or into the stretch before it.
+    No pad reaches beyond the piece that the voice lies in, or into the stretches beside it.
     """
     pieces: list[Span] = []
     parts: list[Pcm] = []
     at = 0
-    for voice in wanted:
+    for voice, following in zip_longest(wanted, wanted[1:]):
         place = next(p for p in _places(window) if p.start_s <= voice.start_s < p.end_s)
+        limit_s = place.end_s if following is None else min(place.end_s, following.start_s)
         start = max(at, _sample(max(place.start_s, voice.start_s - pad_s)))
-        at = min(len(window.pcm), _sample(min(place.end_s, voice.end_s + pad_s)))
+        at = min(len(window.pcm), _sample(min(limit_s, voice.end_s + pad_s)))
         shift = _sample(voice.shift_s)
         pieces.append(Span(start + shift, at + shift))
         parts.append(window.pcm[start:at])
@@ -106,9 +112,15 @@ def _sample(at_s: float) -> int:
     return round(at_s * RATE)
 
 
-def cut(heard: Iterable[Heard], *, keep_silence: bool = False) -> Iterator[Window]:
-    """Pack speech into windows, as full as they get; with `keep_silence`, tile all of the audio."""
-    windows = _tiles(heard) if keep_silence else _packed(heard)
+def cut(
+    heard: Iterable[Heard], *, keep_silence: bool = False, clips: Sequence[Span] = ()
+) -> Iterator[Window]:
+    """Pack speech into windows, as full as they get; with `keep_silence`, tile all of the audio.
+
+    `clips`: the only stretches of the file that are wanted, in order; none means all of it.
+    """
+    clips = clips or [ALL]
+    windows = _tiles(heard, clips) if keep_silence else _packed(heard, clips)
     for index, (pieces, voices, pcm) in enumerate(windows):
         yield Window(index, pieces, voices, pcm)
 
@@ -116,22 +128,49 @@ def cut(heard: Iterable[Heard], *, keep_silence: bool = False) -> Iterator[Windo
 _Cut = tuple[tuple[Span, ...], tuple[Span, ...], Pcm]
 
 
-def _packed(heard: Iterable[Heard]) -> Iterator[_Cut]:
+def _packed(heard: Iterable[Heard], clips: Sequence[Span]) -> Iterator[_Cut]:
     tape = Tape()
     speeches: list[Speech] = []
     parts: list[Pcm] = []
     for block in heard:
         tape.add(block.pcm)
-        for speech in block.speeches:
-            length = speech.padded.end - speech.padded.start
-            if speeches and sum(map(len, parts)) + length > WINDOW:
-                yield _glued(speeches, parts)
-                speeches, parts = [], []
+        for speech in (part for whole in block.speeches for part in _within(whole, clips)):
             speeches.append(speech)
             parts.append(tape.copy(speech.padded))
+            if sum(map(len, parts)) > WINDOW:
+                at = _longest_pause(speeches)
+                yield _glued(speeches[:at], parts[:at])
+                speeches, parts = speeches[at:], parts[at:]
         tape.forget(block.settled)
     if speeches:
         yield _glued(speeches, parts)
+
+
+def _longest_pause(speeches: Sequence[Speech]) -> int:
+    """Where to cut speeches that are too long together, the last of them only just.
+
+    A window that ends within a sentence costs words on both sides of the cut. So it ends at the
+    longest pause that leaves it nearly full; of pauses that are equally long, at the last.
+    """
+    length, best, best_pause = 0, len(speeches) - 1, 0
+    for at, (speech, following) in enumerate(pairwise(speeches), start=1):
+        length += speech.padded.end - speech.padded.start
+        pause = min(following.voice.start - speech.voice.end, CLEAR_PAUSE)
+        if length >= NEARLY_FULL and pause >= best_pause:
+            best, best_pause = at, pause
+    return best
+
+
+def _within(speech: Speech, clips: Sequence[Span]) -> Iterator[Speech]:
+    """The parts of a speech that lie in the clips."""
+    for clip in clips:
+        voice, padded = _common(speech.voice, clip), _common(speech.padded, clip)
+        if voice.start < voice.end:
+            yield Speech(voice, padded)
+
+
+def _common(one: Span, other: Span) -> Span:
+    return Span(max(one.start, other.start), min(one.end, other.end))
 
 
 def _glued(speeches: list[Speech], parts: list[Pcm]) -> _Cut:
@@ -139,22 +178,30 @@ def _glued(speeches: list[Speech], parts: list[Pcm]) -> _Cut:
     return pieces, tuple(speech.voice for speech in speeches), np.concatenate(parts)
 
 
-def _tiles(heard: Iterable[Heard]) -> Iterator[_Cut]:
+def _tiles(heard: Iterable[Heard], clips: Sequence[Span]) -> Iterator[_Cut]:
     tape = Tape()
     voices: deque[Span] = deque()
-    start = 0
+    left = deque(clips)
+    start = left[0].start
     for block in heard:
         tape.add(block.pcm)
         voices.extend(speech.voice for speech in block.speeches)
         known = tape.end if block.last else min(tape.end, block.settled)
-        while known - start > WINDOW or (block.last and known > start):
-            end = known
-            if known - start > WINDOW:
+        while left:
+            clip = left[0]
+            stop = min(known, clip.end)
+            if stop - start > WINDOW:
                 end = start + SHORTEST_TILE
                 end += _quietest(tape.copy(Span(end, start + WINDOW)))
-            tile = Span(start, end)
-            yield (tile,), _inside(voices, tile), tape.copy(tile)
-            start = end
+            elif block.last or stop == clip.end:
+                end = stop
+                left.popleft()
+            else:
+                break  # this tile may still grow
+            if start < end:
+                tile = Span(start, end)
+                yield (tile,), _inside(voices, tile), tape.copy(tile)
+            start = max(end, left[0].start) if left else end
         tape.forget(start)
 
 

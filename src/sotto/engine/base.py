@@ -13,6 +13,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+PROMPT = 223
+"""Tokens that may stand before a window's text: half of the decoder's positions, less one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
@@ -22,6 +25,9 @@ class Decoding:
     patience: float
     best_of: int
     length_penalty: float
+    repetition_penalty: float
+    no_repeat_ngram_size: int
+    max_new_tokens: int | None
     suppress_tokens: tuple[int, ...]
 
 

@@ -20,15 +20,15 @@ from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import get_suppressed_tokens, merge_punctuations
 from numpy.typing import NDArray
 
-from sotto.engine.base import Ask, Decoded, Draft, TimedWord, best, distrusted, is_silence
+from sotto.engine.base import PROMPT, Ask, Decoded, Draft, TimedWord, best, distrusted, is_silence
 from sotto.errors import EngineError, OutOfMemory
 
 CONTEXT = 448
 """Positions of Whisper's decoder: prompt and text together."""
-PROMPT = CONTEXT // 2 - 1
-"""Tokens of earlier text that a prompt may hold."""
 FRAMES = 3000
 """Frames of log-mel that the encoder takes: 30 s."""
+SHORTEST = 2
+"""Frames below which there is nothing to align; times beyond the window's end are harmless."""
 OPENING = "\"'“¿([{-"
 CLOSING = "\"'.。,，!！?？:：”)]}、"
 
@@ -108,7 +108,7 @@ class Whisper:
         """One encoder pass for all that is wanted of these windows."""
         try:
             return self._decode(asks)
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, IndexError) as error:
             raise _translated(error, "decoding failed") from error
 
     def _decode(self, asks: Sequence[Ask]) -> list[Decoded | Ask]:
@@ -118,14 +118,11 @@ class Whisper:
         results: list[Decoded | Ask | None] = [None] * len(asks)
         kept: dict[int, Draft] = {}
         for row, (ask, draft) in enumerate(zip(asks, drafts, strict=True)):
-            language, _ = languages[row]
             if distrusted(draft, ask.thresholds):
                 if not ask.is_last_try:
+                    # A language that was heard is heard again: given, it would pass for certain.
                     results[row] = replace(
-                        ask,
-                        drafts=(*ask.drafts, draft),
-                        language=language,
-                        encoded=self._row(encoded, row),
+                        ask, drafts=(*ask.drafts, draft), encoded=self._row(encoded, row)
                     )
                     continue
                 draft = replace(
@@ -207,11 +204,14 @@ class Whisper:
             }
         else:
             search = {"beam_size": decoding.beam_size, "patience": decoding.patience}
+        room = CONTEXT - len(prompts[0])
         results = self._ct2.generate(
             encoded,
             prompts,
             length_penalty=decoding.length_penalty,
-            max_length=_max_length(len(prompts[0]), CONTEXT - len(prompts[0])),
+            repetition_penalty=decoding.repetition_penalty,
+            no_repeat_ngram_size=decoding.no_repeat_ngram_size,
+            max_length=_max_length(len(prompts[0]), min(decoding.max_new_tokens or room, room)),
             suppress_blank=True,
             suppress_tokens=self._suppressed(decoding.suppress_tokens),
             return_scores=True,
@@ -270,7 +270,7 @@ class Whisper:
             called = range(len(asks)) if whole else rows
             some = encoded if whole else _storage(np.asarray(encoded)[rows])
             texts = [_text_tokens(kept[row], tokenizer) if row in kept else [] for row in called]
-            frames = [asks[row].features.shape[1] for row in called]
+            frames = [max(SHORTEST, asks[row].features.shape[1]) for row in called]
             aligned = self._whisper.find_alignment(tokenizer, texts, some, frames)
             for row, timings in zip(called, aligned, strict=True):
                 if row in rows:

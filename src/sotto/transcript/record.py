@@ -40,6 +40,11 @@ class SegmentRecord(msgspec.Struct, frozen=True):
     avg_logprob: Annotated[float | None, Meta(description="Its window's average log-probability.")]
     compression_ratio: Annotated[float | None, Meta(description="Its window's compression ratio.")]
     no_speech_prob: Annotated[float | None, Meta(description="Its window's no-speech probability.")]
+    language: Annotated[str, Meta(description="Language code of its window.")]
+    channel: Annotated[
+        int | msgspec.UnsetType,
+        Meta(description="Number of its channel, from 0, with `channels: split`; else absent."),
+    ]
     words: Annotated[
         tuple[WordRecord, ...] | msgspec.UnsetType,
         Meta(description="Its words, with `word_timestamps`; else absent."),
@@ -62,6 +67,8 @@ def segment_record(segment: Segment, *, with_words: bool = True) -> SegmentRecor
         avg_logprob=statistic(segment.avg_logprob),
         compression_ratio=statistic(segment.compression_ratio),
         no_speech_prob=statistic(segment.no_speech_prob),
+        language=segment.language,
+        channel=msgspec.UNSET if segment.channel is None else segment.channel,
         words=words,
     )
 

@@ -7,9 +7,10 @@ of a window is held back until the next window shows where it ends.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 
-from sotto.audio.pcm import RATE
+from sotto.audio.pcm import RATE, Span
 from sotto.audio.windows import Window
 from sotto.engine.base import Decoded
 from sotto.transcript.breaks import PAUSE_S, ends_sentence, fitted
@@ -30,8 +31,9 @@ class Word:
 class Segment:
     """What a person would read as one subtitle.
 
-    `seek`: start of its window in 1/100 s. `tokens` are its own; the four numbers behind them are
-    those of its window. `words` is None where there was no alignment.
+    `seek`: start of its window in 1/100 s. `tokens` are its own; the numbers behind them and the
+    language are its window's. `channel` is None where all were mixed, `words` where there was no
+    alignment.
     """
 
     id: int
@@ -44,6 +46,8 @@ class Segment:
     avg_logprob: float
     compression_ratio: float
     no_speech_prob: float
+    language: str
+    channel: int | None
     words: tuple[Word, ...] | None
 
 
@@ -61,17 +65,23 @@ class Assembly:
     `pause_s`: a pause that ends a segment. `with_words`: do segments carry their words?
     """
 
-    def __init__(self, *, pause_s: float = PAUSE_S, with_words: bool = True) -> None:
+    def __init__(
+        self, channel: int | None = None, *, pause_s: float = PAUSE_S, with_words: bool = True
+    ) -> None:
+        self._channel = channel
         self._pause_s = pause_s
         self._with_words = with_words
         self._open: list[PlacedWord] = []
         self._origin: Part | None = None
+        self._said_s = 0.0
         self._count = 0
 
     def add(self, words: Sequence[tuple[PlacedWord, Part]]) -> list[Segment]:
         """The segments that are complete now that these words are known."""
         segments: list[Segment] = []
-        for word, origin in words:
+        timed = monotonic([word for word, _ in words], self._said_s)
+        for word, (_, origin) in zip(timed, words, strict=True):
+            self._said_s = word.end_s
             if self._open and self._ends_before(word):
                 segments += self.finish()
             if not self._open:
@@ -141,6 +151,8 @@ class Assembly:
             avg_logprob=draft.avg_logprob,
             compression_ratio=draft.compression_ratio,
             no_speech_prob=draft.no_speech_prob,
+            language=origin.decoded.language,
+            channel=self._channel,
             words=words,
         )
 
@@ -148,11 +160,24 @@ class Assembly:
 def spoken_words(parts: Sequence[Part]) -> list[tuple[PlacedWord, Part]]:
     """The words of a window's parts with file times, in file order."""
     words = [
-        (word, part) for part in parts for word in place(part.decoded.words or (), part.window)
+        (word, part)
+        for part, following in zip_longest(parts, parts[1:])
+        for word in place(part.decoded.words or (), _own(part, following))
     ]
     words.sort(key=lambda pair: pair[0].start_s)
-    ordered = monotonic([word for word, _ in words])
-    return list(zip(ordered, (part for _, part in words), strict=True))
+    return words
+
+
+def _own(part: Part, following: Part | None) -> Window:
+    """The part's window, each voice only up to where the next part was asked for the rest of it."""
+    if following is None:
+        return part.window
+    asked_again = [voice.start for voice in following.window.voices]
+    voices = tuple(
+        Span(start, min([end, *(again for again in asked_again if start < again)]))
+        for start, end in part.window.voices
+    )
+    return replace(part.window, voices=voices)
 
 
 def translated_words(part: Part) -> list[tuple[PlacedWord, Part]]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from sotto.audio.pcm import RATE, Span
@@ -126,16 +126,14 @@ def _placed(word: TimedWord, start_s: float, end_s: float, voice: float | None) 
     return PlacedWord(word.text, word.tokens, start_s, end_s, word.probability, voice)
 
 
-def monotonic(words: list[PlacedWord]) -> list[PlacedWord]:
-    """No word starts before the one before it has ended."""
+def monotonic(words: Sequence[PlacedWord], from_s: float = 0.0) -> list[PlacedWord]:
+    """No word starts before the one before it has ended, or before `from_s`."""
     ordered: list[PlacedWord] = []
-    at_s = 0.0
+    at_s = from_s
     for word in words:
         start_s = max(word.start_s, at_s)
         at_s = max(word.end_s, start_s)
-        ordered.append(
-            PlacedWord(word.text, word.tokens, start_s, at_s, word.probability, word.voice)
-        )
+        ordered.append(replace(word, start_s=start_s, end_s=at_s))
     return ordered
 
 

@@ -1,12 +1,15 @@
 """Everything that is known about one job's speech, gathered window by window.
 
-Invariant: segments are numbered from 1 in file order, and what has been given out never changes.
+Invariant: segments are numbered from 1 in the order in which they are given out, which is that of
+their starts, and what has been given out never changes.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from sotto.audio.pcm import RATE, Pcm
 from sotto.language import Language
@@ -15,26 +18,24 @@ from sotto.transcript.coverage import total_s, uncovered
 from sotto.transcript.segments import Assembly, Part, Segment, spoken_words, translated_words
 
 
-class Transcript:
-    """The answer of one job while it grows.
+class Track:
+    """One channel of a job, or all of them mixed.
 
     `duration_s`: seconds of audio; `decoded_s`: seconds of it that the engine got;
     `uncovered_s`: seconds of speech for which it found no words.
     """
 
-    def __init__(self, warnings: Iterable[str] = ()) -> None:
+    def __init__(self, channel: int | None, language: Language) -> None:
+        self.channel = channel
+        self.language = language
         self.meter = Meter()
-        self.warnings = list(warnings)
-        self.language: str | None = None
-        self.language_probability = 0.0
         self.duration_s = 0.0
         self.decoded_s = 0.0
         self.uncovered_s = 0.0
-        self.segments: list[Segment] = []
-        self.translation: list[Segment] | None = None
-        self._spoken = Assembly()
-        self._translated = Assembly(pause_s=math.inf, with_words=False)
-        self._silent = 0
+        self.silent = 0
+        self.translation: list[Segment] = []
+        self._spoken = Assembly(channel)
+        self._translated = Assembly(channel, pause_s=math.inf, with_words=False)
 
     def measure(self, blocks: Iterable[Pcm]) -> Iterator[Pcm]:
         """Pass PCM blocks on and count the seconds."""
@@ -42,32 +43,82 @@ class Transcript:
             self.duration_s += len(pcm) / RATE
             yield pcm
 
-    def add(self, parts: Sequence[Part], language: Language) -> list[Segment]:
+    def add(self, parts: Sequence[Part]) -> list[Segment]:
         """The segments that are complete now that this window, in its parts, is known."""
-        self.language, self.language_probability = language.code, language.probability
         self.decoded_s += parts[0].window.duration_s
         for part in parts:
-            self._silent += part.decoded.silent
-            if part.decoded.translation is not None:
-                self.translation = self.translation or []
-                self.translation += self._translated.add(translated_words(part))
+            self.silent += part.decoded.silent
+            self.translation += self._translated.add(translated_words(part))
         if parts[0].decoded.words is None:
-            return self._kept(self._spoken.add_whole(parts[0]))
+            return self._spoken.add_whole(parts[0])
         self.uncovered_s += _uncovered_s(parts[-1])
-        return self._kept(self._spoken.add(spoken_words(parts)))
+        return self._spoken.add(spoken_words(parts))
 
     def finish(self) -> list[Segment]:
         """The last segments; nothing can be added afterwards."""
-        if self.translation is not None:
-            self.translation += self._translated.finish()
-        if self._silent:
-            windows = "1 window was" if self._silent == 1 else f"{self._silent} windows were"
-            self.warnings.append(f"no_speech_threshold: {windows} judged to hold no speech")
-        return self._kept(self._spoken.finish())
+        self.translation += self._translated.finish()
+        return self._spoken.finish()
 
-    def _kept(self, segments: list[Segment]) -> list[Segment]:
-        self.segments += segments
-        return segments
+
+class Transcript:
+    """The answer of one job while it grows."""
+
+    def __init__(self, warnings: Iterable[str] = ()) -> None:
+        self.meter = Meter()
+        self.warnings = list(warnings)
+        self.tracks: list[Track] = []
+        self.segments: list[Segment] = []
+
+    def track(self, channel: int | None, language: Language) -> Track:
+        """Begin a channel; None means all channels mixed."""
+        self.tracks.append(Track(channel, language))
+        return self.tracks[-1]
+
+    def keep(self, segment: Segment) -> Segment:
+        """Number a segment that is given out."""
+        self.segments.append(replace(segment, id=len(self.segments) + 1))
+        return self.segments[-1]
+
+    def finish(self) -> None:
+        """Say what there is to say about the job as a whole."""
+        silent = sum(track.silent for track in self.tracks)
+        if silent:
+            windows = "1 window was" if silent == 1 else f"{silent} windows were"
+            self.warnings.append(f"no_speech_threshold: {windows} judged to hold no speech")
+
+    @property
+    def language(self) -> Language | None:
+        """That of the first channel in which somebody speaks."""
+        return next((track.language for track in self.tracks if track.language.code), None)
+
+    @property
+    def translation(self) -> list[Segment]:
+        """The cues of the translation, in the order of their starts."""
+        cues = [cue for track in self.tracks for cue in track.translation]
+        cues.sort(key=lambda cue: cue.start_s)
+        return [replace(cue, id=number) for number, cue in enumerate(cues, start=1)]
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds of audio."""
+        return max((track.duration_s for track in self.tracks), default=0.0)
+
+    @property
+    def decoded_s(self) -> float:
+        """Seconds that the engine got, of all channels together."""
+        return sum(track.decoded_s for track in self.tracks)
+
+    @property
+    def uncovered_s(self) -> float:
+        """Seconds of speech for which no words were found."""
+        return sum(track.uncovered_s for track in self.tracks)
+
+    def seconds(self) -> dict[str, float]:
+        """Seconds by stage, those of all channels added up, and `total`."""
+        stages: Counter[str] = Counter()
+        for track in self.tracks:
+            stages.update(track.meter.stages())
+        return {**self.meter.laps(), **stages, "total": self.meter.total()}
 
 
 def _uncovered_s(part: Part) -> float:

@@ -1,0 +1,70 @@
+"""Which options go together: what is refused beside each other, what is only said to be idle.
+
+Invariant: an option of worker-faster_whisper is never refused for the company it keeps; it is
+named in the answer's warnings. An option that only Sotto has is refused when it cannot act.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sotto.errors import RequestError
+from sotto.net import check_headers
+from sotto.options import Options
+
+CUES = ("srt", "vtt")
+"""The formats that have lines of a width."""
+
+
+def refuse_conflicts(given: Mapping[str, Any], options: Options) -> None:
+    """Raise RequestError for an option of ours that cannot act beside the others."""
+    for field, reason in _conflicts(given, options):
+        raise RequestError(field, reason)
+    if options.audio_headers is not None:
+        check_headers(options.audio_headers, "audio_headers")
+    vad = options.vad_parameters
+    if vad.neg_threshold is not None and not 0 <= vad.neg_threshold <= vad.threshold:
+        raise RequestError(
+            "vad_parameters.neg_threshold",
+            f"{vad.neg_threshold}: expected a probability from 0 to 'threshold' ({vad.threshold})",
+        )
+    for field in ("compression_ratio_threshold", "logprob_threshold", "no_speech_threshold"):
+        if getattr(options, field) != getattr(options, field):
+            raise RequestError(field, "nan: expected a number")
+
+
+def without_effect(
+    given: Mapping[str, Any], options: Options, temperatures: tuple[float, ...]
+) -> list[str]:
+    """A warning for each option of worker-faster_whisper that was given and is idle."""
+    samples, searches = max(temperatures) > 0, min(temperatures) == 0
+    idle = {
+        "best_of": "" if samples else "only acts when sampling, and every temperature is 0",
+        "beam_size": "" if searches else "only acts at temperature 0",
+        "patience": ""
+        if searches and options.beam_size > 1
+        else "only acts in beam search at temperature 0",
+        "compression_ratio_threshold": ""
+        if len(temperatures) > 1
+        else "only acts when a fallback temperature is left",
+        "translation": "" if options.translate else "only acts with 'translate'",
+    }
+    return [f"{field}: {why}" for field, why in idle.items() if why and field in given]
+
+
+def _conflicts(given: Mapping[str, Any], options: Options) -> Iterator[tuple[str, str]]:
+    has_url = options.audio is not None and options.audio.strip()[:5].lower() != "data:"
+    if options.audio_headers is not None and not has_url:
+        yield "audio_headers", "goes with a URL in 'audio'; there is none"
+    if options.without_timestamps and options.word_timestamps:
+        yield "without_timestamps", "words have no times without it; drop 'word_timestamps'"
+    if options.multilingual and options.language is not None:
+        yield "multilingual", "the language is given; drop 'language' or 'multilingual'"
+    if options.multilingual and options.condition_on_previous_text:
+        yield "multilingual", "a text in one language prompts another; drop one of the two"
+    for field in ("max_line_width", "max_line_count"):
+        if field in given and not {options.transcription, options.translation} & set(CUES):
+            yield field, f"goes with the formats {' and '.join(CUES)}; neither is asked for"
+    if options.max_line_count is not None and options.max_line_width is None:
+        yield "max_line_count", "goes with 'max_line_width'; it is not given"

@@ -1,0 +1,70 @@
+"""A segment in, cues with lines of a width out.
+
+Invariant: no line is wider than asked for but for a single word that is, and the words keep their
+order, their text and their times.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sotto.transcript.segments import Segment
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """How a cue is laid out: characters in a line, and lines in a cue (None: as many as needed)."""
+
+    width: int
+    count: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    text: str
+    start_s: float
+    end_s: float
+
+
+def laid_out(segment: Segment, lines: Lines) -> Iterator[tuple[float, float, list[str]]]:
+    """The cues of a segment: start, end, lines. A cue begins with its first word's time."""
+    rows = list(_rows(_pieces(segment), lines.width))
+    size = lines.count or max(1, len(rows))
+    for at in range(0, len(rows), size):
+        cue = rows[at : at + size]
+        texts = ["".join(piece.text for piece in row).strip() for row in cue]
+        first, last = at == 0, at + size >= len(rows)
+        start_s = segment.start_s if first else cue[0][0].start_s
+        end_s = segment.end_s if last else cue[-1][-1].end_s
+        yield start_s, end_s, texts
+
+
+def _rows(pieces: Sequence[_Piece], width: int) -> Iterator[list[_Piece]]:
+    row: list[_Piece] = []
+    for piece in pieces:
+        if row and len("".join(p.text for p in [*row, piece]).strip()) > width:
+            yield row
+            row = []
+        row.append(piece)
+    if row:
+        yield row
+
+
+def _pieces(segment: Segment) -> list[_Piece]:
+    """The segment's words; without words, those of its text, each with its share of the time."""
+    if segment.words:
+        return [_Piece(word.text, word.start_s, word.end_s) for word in segment.words]
+    parts = re.findall(r"\s*\S+", segment.text)
+    letters = sum(map(len, parts))
+    pieces, said = [], 0
+    for part in parts:
+        start_s = _share(segment, said / letters)
+        said += len(part)
+        pieces.append(_Piece(part, start_s, _share(segment, said / letters)))
+    return pieces
+
+
+def _share(segment: Segment, share: float) -> float:
+    return segment.start_s + (segment.end_s - segment.start_s) * share
