@@ -1,0 +1,56 @@
+"""The languages are the tokenizer's, and a wrong one is met with the right one."""
+
+from __future__ import annotations
+
+import pytest
+from faster_whisper.tokenizer import _LANGUAGE_CODES
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sotto.languages import LANGUAGES, WITHOUT_SPACES, suggest
+
+
+def test_the_codes_are_those_of_the_tokenizer() -> None:
+    assert set(LANGUAGES) == set(_LANGUAGE_CODES)
+
+
+def test_no_two_codes_have_one_name() -> None:
+    assert len(set(LANGUAGES.values())) == len(LANGUAGES)
+
+
+def test_languages_without_spaces_are_languages() -> None:
+    assert set(LANGUAGES) >= WITHOUT_SPACES
+
+
+@pytest.mark.parametrize(
+    ("wrong", "meant"),
+    [
+        ("english", "en"),
+        ("English", "en"),
+        (" ENGLISH ", "en"),
+        ("englsh", "en"),
+        ("en-US", "en"),
+        ("pt_BR", "pt"),
+        ("zh-Hans-CN", "zh"),
+        ("YUE-hk", "yue"),
+        ("germany", "de"),
+        ("norvegian", "no"),
+        ("haitian creole", "ht"),
+    ],
+)
+def test_what_was_meant_is_suggested(wrong: str, meant: str) -> None:
+    assert suggest(wrong) == meant
+
+
+@pytest.mark.parametrize("wrong", ["", "  ", "-", "klingon", "xx", "123", "自動", "\ud800"])
+def test_nothing_is_suggested_for_what_is_like_no_language(wrong: str) -> None:
+    assert suggest(wrong) is None
+
+
+@given(st.text(st.characters(exclude_categories=()), max_size=40))
+def test_a_suggestion_is_a_code_whatever_is_asked(wrong: str) -> None:
+    assert suggest(wrong) in {None, *LANGUAGES}
+
+
+def test_a_megabyte_is_answered_too() -> None:
+    assert suggest("english" * 150_000) is None

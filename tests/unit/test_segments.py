@@ -1,0 +1,223 @@
+"""Segments: what a person would read as one subtitle, whatever the windows were."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sotto.audio.pcm import RATE, Span
+from sotto.audio.windows import Window
+from sotto.engine.base import Decoded, Draft, TimedWord
+from sotto.transcript.breaks import LONGEST_S, LONGEST_TEXT, PAUSE_S
+from sotto.transcript.segments import (
+    Assembly,
+    Part,
+    Segment,
+    spoken_words,
+    translated_words,
+)
+from sotto.transcript.timing import PlacedWord
+
+
+def part(
+    text: str = "", *, start_s: float = 0.0, word_s: float = 0.5, translation: str | None = None
+) -> Part:
+    """A window in which each word of `text` has a voice of its own, without a pause."""
+    words = text.split()
+    end_s = start_s + max(1, len(words)) * word_s
+    piece = Span(round(start_s * RATE), round(end_s * RATE))
+    timed = tuple(
+        TimedWord(f" {word}", (place,), place * word_s, (place + 1) * word_s, 0.9)
+        for place, word in enumerate(words)
+    )
+    tokens = tuple(range(len(words)))
+    draft = Draft(tokens, f" {text}", 0.2, -0.25, 0.01, 1.5)
+    pcm = np.zeros(piece.end - piece.start, np.float32)
+    window = Window(0, (piece,), (piece,), pcm)
+    return Part(window, Decoded(draft, timed, translation, "en", 0.9, silent=False))
+
+
+def assembled(*parts: Part, **options: object) -> list[Segment]:
+    assembly = Assembly(**options)
+    segments = [segment for each in parts for segment in assembly.add(spoken_words([each]))]
+    return [*segments, *assembly.finish()]
+
+
+def texts(segments: list[Segment]) -> list[str]:
+    return [segment.text.strip() for segment in segments]
+
+
+def test_no_words_give_no_segment():
+    assert assembled(part(""), part("", start_s=5)) == []
+    assert Assembly().finish() == []
+
+
+def test_each_sentence_is_a_segment():
+    assert texts(assembled(part("He came. She left! Why? No one knew…"))) == [
+        "He came.",
+        "She left!",
+        "Why?",
+        "No one knew…",
+    ]
+
+
+def test_an_abbreviation_does_not_end_a_segment():
+    assert texts(assembled(part("And Mr. John Dashwood came."))) == ["And Mr. John Dashwood came."]
+
+
+def test_a_sentence_across_two_windows_is_one_segment():
+    first, second = part("It was the best", start_s=0), part("of times. Then it", start_s=2.0)
+    third = part("was over.", start_s=3.5)
+    segments = assembled(first, second, third)
+    assert texts(segments) == ["It was the best of times.", "Then it was over."]
+    assert (segments[0].start_s, segments[0].end_s) == (0.0, 3.0)
+
+
+def test_an_open_sentence_is_held_back_and_a_closed_one_is_given_out_at_once():
+    assembly = Assembly()
+    assert texts(assembly.add(spoken_words([part("He came. Then he")]))) == ["He came."]
+    assert texts(assembly.add(spoken_words([part("left.", start_s=2.0)]))) == []
+    assert texts(assembly.finish()) == ["Then he left."]
+    assert assembly.finish() == []
+
+
+@pytest.mark.parametrize(
+    ("pause_s", "count"), [(0.0, 1), (PAUSE_S - 0.05, 1), (PAUSE_S + 0.01, 2), (9.0, 2)]
+)
+def test_a_pause_ends_a_segment_when_it_is_long(pause_s: float, count: int):
+    segments = assembled(part("they were"), part("not here", start_s=1.0 + pause_s))
+    assert len(segments) == count
+
+
+def test_a_long_sentence_becomes_several_segments_with_their_own_words_and_tokens():
+    said = "and so they went on and on without ever stopping " * 6
+    segments = assembled(part(said))
+    assert len(segments) > 2
+    for segment in segments:
+        assert segment.end_s - segment.start_s <= LONGEST_S
+        assert len(segment.text.strip()) <= LONGEST_TEXT
+        assert len(segment.tokens) == len(segment.words)
+        assert "".join(word.text for word in segment.words) == segment.text
+    assert "".join(segment.text for segment in segments).split() == said.split()
+
+
+def test_segments_are_numbered_from_one_without_a_gap():
+    segments = assembled(part("One. Two."), part("Three. " + "four " * 40, start_s=5))
+    assert [segment.id for segment in segments] == list(range(1, len(segments) + 1))
+
+
+def test_a_segment_has_the_numbers_of_the_window_in_which_it_begins():
+    (segment,) = assembled(part("It was", start_s=12.34), part("he.", start_s=13.34))
+    assert segment.seek == 1234
+    assert (segment.temperature, segment.avg_logprob) == (0.2, -0.25)
+    assert (segment.no_speech_prob, segment.compression_ratio) == (0.01, 1.5)
+
+
+def test_words_are_left_out_when_not_wanted():
+    (segment,) = assembled(part("It was he."), with_words=False)
+    assert segment.words is None
+    assert segment.tokens == (0, 1, 2)
+
+
+def test_scripts_without_spaces_are_joined_without_spaces():
+    voice = 0.0
+    words = [
+        PlacedWord(text, (place,), place * 0.2, place * 0.2 + 0.2, 0.9, voice)
+        for place, text in enumerate("私は学生です。彼も学生です。")
+    ]
+    assembly = Assembly()
+    origin = part("x")
+    segments = [*assembly.add([(word, origin) for word in words]), *assembly.finish()]
+    assert [segment.text for segment in segments] == ["私は学生です。", "彼も学生です。"]
+
+
+def test_a_window_without_alignment_is_one_segment_from_its_first_voice_to_its_last():
+    origin = part("He came. She left.", start_s=3.0)
+    voices = (Span(4 * RATE, 5 * RATE - 800), Span(5 * RATE - 80, 5 * RATE))
+    whole = Part(Window(0, origin.window.pieces, voices, origin.window.pcm), origin.decoded)
+    (segment,) = Assembly().add_whole(whole)
+    assert (segment.start_s, segment.end_s) == (4.0, 5.0)
+    assert segment.text == " He came. She left."
+    assert segment.words is None
+    assert segment.tokens == (0, 1, 2, 3)
+
+
+def test_a_window_without_alignment_and_without_text_is_no_segment():
+    assert Assembly().add_whole(part("")) == []
+
+
+def test_words_found_on_a_second_try_are_put_where_they_were_said():
+    late = part("the end.", start_s=4.0)
+    early = part("the start and", start_s=1.0)
+    assert texts(assembled_together(late, early)) == ["the start and", "the end."]
+
+
+def assembled_together(*parts: Part) -> list[Segment]:
+    assembly = Assembly()
+    return [*assembly.add(spoken_words(parts)), *assembly.finish()]
+
+
+# Translations.
+
+
+def translated(*parts: Part) -> list[Segment]:
+    assembly = Assembly(pause_s=math.inf, with_words=False)
+    segments = [s for each in parts for s in assembly.add(translated_words(each))]
+    return [*segments, *assembly.finish()]
+
+
+def test_each_sentence_of_a_translation_is_a_cue_inside_the_voices():
+    segments = translated(part("x " * 12, start_s=10, translation=" Hello there. How are you?"))
+    assert texts(segments) == ["Hello there.", "How are you?"]
+    assert segments[0].start_s == 10.0
+    assert segments[0].end_s == segments[1].start_s
+    assert segments[-1].end_s == 16.0
+    assert segments[0].words is None
+
+
+def test_a_translated_sentence_may_go_on_in_the_next_window():
+    segments = translated(
+        part("x " * 4, start_s=0, translation=" I have"),
+        part("x " * 4, start_s=2, translation=" a dream. Truly."),
+    )
+    assert texts(segments) == ["I have a dream.", "Truly."]
+
+
+def test_a_window_without_translation_gives_no_cue():
+    assert translated(part("x", translation=None), part("x", start_s=5, translation="")) == []
+
+
+# Whatever the engine says.
+
+speech = st.lists(
+    st.tuples(
+        st.lists(st.sampled_from(["and", "then,", "he", "came.", "Mr.", "彼。", "…"]), max_size=30),
+        st.floats(0.05, 2.0),
+        st.floats(0.0, 3.0),
+    ),
+    max_size=5,
+)
+
+
+@given(speech)
+def test_any_speech_gives_segments_in_order_with_all_words_and_readable(windows):
+    parts, at_s, said = [], 0.0, []
+    for words, word_s, pause_s in windows:
+        at_s += pause_s
+        parts.append(part(" ".join(words), start_s=at_s, word_s=word_s))
+        at_s += max(1, len(words)) * word_s
+        said += words
+    segments = assembled(*parts)
+    assert " ".join(segment.text for segment in segments).split() == said
+    at_s = 0.0
+    for segment in segments:
+        assert at_s <= segment.start_s <= segment.end_s
+        assert segment.text.strip()
+        if len(segment.words) > 1:
+            assert segment.end_s - segment.start_s <= LONGEST_S + 1e-6
+            assert len(segment.text.strip()) <= LONGEST_TEXT
+        at_s = segment.end_s
