@@ -13,7 +13,6 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from sotto import __version__, log
 from sotto.audio.decode import length_s
 from sotto.errors import InternalError, SottoError
 from sotto.pipeline import transcribe
-from sotto.request import parse
+from sotto.request import Request, parse
 from sotto.settings import Settings, SettingsError
 from sotto.targets import Target, TargetError, find_targets, save
 from sotto.transcript.formats import render
@@ -53,28 +52,20 @@ AT_ONCE = 4
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
-    """What becomes of a transcript; without formats it is printed."""
-
-    formats: tuple[str, ...]
-    folder: Path | None
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Gives back the exit code."""
     args = _parser().parse_args(argv)
     log.configure("warning")
     try:
         settings = _settings(args)
-        options = _options(args)
-        output = Output(_formats(args.format), args.output_dir)
+        formats = _formats(args.format)
+        options = _options(args, formats)
         targets = find_targets(args.inputs, args.output_dir)
     except (SettingsError, TargetError, SottoError) as error:
         print(error, file=sys.stderr)
         return 1
     try:
-        failed = asyncio.run(_run(targets, settings, options, output))
+        failed = asyncio.run(_run(targets, settings, options, formats))
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
@@ -121,9 +112,27 @@ def _settings(args: argparse.Namespace) -> Settings:
     return msgspec.structs.replace(Settings.from_env(os.environ), **changes)
 
 
-def _options(args: argparse.Namespace) -> dict[str, Any]:
+def _options(args: argparse.Namespace, formats: Sequence[str]) -> dict[str, Any]:
+    """The job's input but for its audio. Raises TargetError, RequestError."""
+    options = _named(args.option)
+    for name in ("model", "language"):
+        if getattr(args, name) is not None:
+            options[name] = getattr(args, name)
+    if args.translate:
+        options["translate"] = True
+    for name in {"srt", "vtt"}.intersection(formats):
+        options["transcription"] = name  # options for subtitles are refused without any
+    any_source = (
+        {"audio": "https://host/any"} if "audio_headers" in options else {"audio_path": "/"}
+    )
+    parse({**any_source, **options})
+    return options
+
+
+def _named(pairs: Sequence[str]) -> dict[str, Any]:
+    """The options given as NAME=VALUE; a value that is not JSON is text. Raises TargetError."""
     options: dict[str, Any] = {}
-    for text in args.option:
+    for text in pairs:
         name, equals, value = text.partition("=")
         if not equals:
             raise TargetError(f"--option: {text!r}: expected NAME=VALUE")
@@ -133,15 +142,6 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
             options[name] = json.loads(value)
         except ValueError:
             options[name] = value
-    for name in ("model", "language"):
-        if getattr(args, name) is not None:
-            options[name] = getattr(args, name)
-    if args.translate:
-        options["translate"] = True
-    any_source = (
-        {"audio": "https://host/any"} if "audio_headers" in options else {"audio_path": "/"}
-    )
-    parse({**any_source, **options})
     return options
 
 
@@ -154,7 +154,7 @@ def _formats(text: str | None) -> tuple[str, ...]:
 
 
 async def _run(
-    targets: Sequence[Target], settings: Settings, options: dict[str, Any], output: Output
+    targets: Sequence[Target], settings: Settings, options: dict[str, Any], formats: Sequence[str]
 ) -> int:
     """Transcribe all targets, a few at once. Gives back how many failed."""
     workshop = Workshop(settings)
@@ -162,7 +162,7 @@ async def _run(
 
     async def one(target: Target) -> bool:
         async with room:
-            return await _transcribe(target, workshop, options, output)
+            return await _transcribe(target, workshop, options, formats)
 
     try:
         done = await asyncio.gather(*(one(target) for target in targets))
@@ -172,17 +172,18 @@ async def _run(
 
 
 async def _transcribe(
-    target: Target, workshop: Workshop, options: dict[str, Any], output: Output
+    target: Target, workshop: Workshop, options: dict[str, Any], formats: Sequence[str]
 ) -> bool:
+    """Transcribe one target and write its formats; without any, the text is printed."""
     try:
-        transcript = await _watched(target, workshop, options)
-        segments = transcript.segments
-        if options.get("translate"):
-            segments = transcript.translation or []
-        if not output.formats:
+        request = parse({**target.source, **options})
+        transcript = await _watched(target, request, workshop)
+        translated = request.options.translate
+        segments = transcript.translation if translated else transcript.segments
+        if not formats:
             tqdm.write(render("formatted_text", segments).rstrip("\n"))
-        for name in output.formats:
-            save(target, name, render(EXTENSIONS[name], segments))
+        for name in formats:
+            save(target, name, render(EXTENSIONS[name], segments, request.lines))
     except (SottoError, OSError) as error:
         tqdm.write(f"{target.name}: {error}", file=sys.stderr)
         return False
@@ -194,9 +195,8 @@ async def _transcribe(
     return True
 
 
-async def _watched(target: Target, workshop: Workshop, options: dict[str, Any]) -> Transcript:
+async def _watched(target: Target, request: Request, workshop: Workshop) -> Transcript:
     """Transcribe one target under a progress bar that counts seconds of audio."""
-    request = parse({**target.source, **options})
     tools, transcript = await workshop.open(request)
     total = await asyncio.to_thread(length_s, target.path) if target.path else None
     with tqdm(

@@ -28,6 +28,9 @@ class EngineOptions:
     model_fallback: str
     device: str
     compute_type: str
+    model_workers: int
+    encode_batch: int
+    decode_batch: int
     max_waiting: int
 
 
@@ -85,7 +88,12 @@ def build(name: str, folder: Path, options: EngineOptions) -> Engine:
     if device == "auto":
         device = "cuda" if whisper.cuda_devices() else "cpu"
     compute_type = choose(options.compute_type, device, whisper.compute_types(device))
-    batching = whisper.CUDA if device == "cuda" else replace(whisper.CPU, threads=cores())
+    best = whisper.CUDA if device == "cuda" else replace(whisper.CPU, threads=cores())
+    batching = whisper.Batching(
+        threads=options.model_workers or best.threads,
+        encode=options.encode_batch or best.encode,
+        decode=options.decode_batch or best.decode,
+    )
     return whisper.load(name, folder, device, compute_type, batching)
 
 

@@ -102,7 +102,7 @@ def _refuse_unknown(given: Mapping[str, Any], struct: type[msgspec.Struct], pref
 
 def _refusal(error: msgspec.ValidationError, given: Mapping[str, Any]) -> RequestError:
     """Turn ``Expected `int` >= 1 - at `$.beam_size` `` into our own words, with the value."""
-    reason, _, path = str(error).partition(" - at `$.")
+    reason, _, path = str(error).rpartition(" - at `$.")
     field = path.rstrip("`")
     value: Any = given
     for part in field.split("[")[0].split("."):

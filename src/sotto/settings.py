@@ -97,6 +97,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     fetch_timeout_s: Annotated[
         float, Meta(gt=0, description="Seconds for a whole download, retries included.")
     ] = 240.0
+    model_workers: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Calls of the model that run at once, on one copy of the weights; 0: one "
+            "for each core on a CPU, one on a GPU.",
+        ),
+    ] = 0
+    encode_batch: Annotated[
+        int,
+        Meta(ge=0, description="Windows in one call of the encoder; 0: what was measured best."),
+    ] = 0
+    decode_batch: Annotated[
+        int,
+        Meta(ge=0, description="Windows in one call of the decoder; 0: what was measured best."),
+    ] = 0
     max_waiting: Annotated[
         int, Meta(ge=1, description="Windows that may wait for the device, all jobs together.")
     ] = 4096

@@ -99,9 +99,10 @@ def _name(url: str) -> str:
     """The last part of an address, or its host, as the name of a file. Raises TargetError."""
     try:
         parts = urlsplit(url)
-        name = PurePosixPath(unquote(parts.path)).name or parts.hostname
+        names = (PurePosixPath(unquote(parts.path)).name, parts.hostname or "")
     except ValueError:
-        name = None
-    if not name:
+        names = ("", "")
+    name = next((name for name in names if name.strip(".")), None)
+    if name is None:
         raise TargetError(f"{url}: not an address")
     return "".join(letter if letter.isprintable() else "_" for letter in name)

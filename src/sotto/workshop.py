@@ -36,6 +36,9 @@ class Workshop:
             model_fallback=settings.model_fallback,
             device=settings.device,
             compute_type=settings.compute_type,
+            model_workers=settings.model_workers,
+            encode_batch=settings.encode_batch,
+            decode_batch=settings.decode_batch,
             max_waiting=settings.max_waiting,
         )
         self._engines = Engines(store, options)

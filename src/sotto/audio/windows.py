@@ -137,7 +137,7 @@ def _packed(heard: Iterable[Heard], clips: Sequence[Span]) -> Iterator[_Cut]:
         for speech in (part for whole in block.speeches for part in _within(whole, clips)):
             speeches.append(speech)
             parts.append(tape.copy(speech.padded))
-            if sum(map(len, parts)) > WINDOW:
+            while sum(map(len, parts)) > WINDOW:
                 at = _longest_pause(speeches)
                 yield _glued(speeches[:at], parts[:at])
                 speeches, parts = speeches[at:], parts[at:]
@@ -209,9 +209,10 @@ def _inside(voices: deque[Span], tile: Span) -> tuple[Span, ...]:
     """The voices, or their parts, in the tile; those that end in it are done with."""
     inside = []
     while voices and voices[0].start < tile.end:
-        voice = voices[0]
-        inside.append(Span(max(voice.start, tile.start), min(voice.end, tile.end)))
-        if voice.end > tile.end:
+        heard = _common(voices[0], tile)
+        if heard.start < heard.end:
+            inside.append(heard)
+        if voices[0].end > tile.end:
             break
         voices.popleft()
     return tuple(inside)

@@ -139,19 +139,17 @@ class Whisper:
         return [result for result in results if result is not None]
 
     def _encode(self, asks: Sequence[Ask]) -> Any:
-        """Encoder output of all rows, on the device: (rows, 1500, width)."""
-        if self.device == "cuda":
-            return self._ct2.encode(_storage(np.stack([_padded(ask.features) for ask in asks])))
+        """Encoder output of all rows: (rows, 1500, width), on the device where one call does it."""
+        size = self._batching.encode
         done: list[Any] = [ask.encoded for ask in asks]
         todo = [row for row, output in enumerate(done) if output is None]
-        size = self._batching.encode
+        if len(todo) == len(asks) <= size:
+            return self._ct2.encode(_storage(np.stack([_padded(ask.features) for ask in asks])))
         for at in range(0, len(todo), size):
             rows = todo[at : at + size]
             features = np.stack([_padded(asks[row].features) for row in rows])
-            output = self._ct2.encode(_storage(features))
-            if len(rows) == len(asks):
-                return output
-            for row, values in zip(rows, np.asarray(output), strict=True):
+            output = np.asarray(self._ct2.encode(_storage(features), to_cpu=True))
+            for row, values in zip(rows, output, strict=True):
                 done[row] = values
         return _storage(np.stack(done))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from sotto.transcript.scripts import width
 from sotto.transcript.timing import PlacedWord
 
 PAUSE_S = 0.6
@@ -16,7 +17,7 @@ PAUSE_S = 0.6
 LONGEST_S = 7.0
 """Longest time for which a subtitle stands, by the usual rule for subtitles."""
 LONGEST_TEXT = 84
-"""Two lines of 42 characters, by the same rule."""
+"""Two lines of 42 characters, by the same rule; a wide one, such as 字, counts as two."""
 
 SENTENCE_END = re.compile(r"[.!?…。．！？؟।]+[\"'”’»)\]」』]*$")
 CLAUSE_END = re.compile(r"[,;:،、，；：—–]+[\"'”’»)\]」』]*$")
@@ -43,7 +44,7 @@ def fitted(words: Sequence[PlacedWord]) -> list[list[PlacedWord]]:
 
 def _fits(words: Sequence[PlacedWord]) -> bool:
     text = "".join(word.text for word in words)
-    return words[-1].end_s - words[0].start_s <= LONGEST_S and len(text) <= LONGEST_TEXT
+    return words[-1].end_s - words[0].start_s <= LONGEST_S and width(text) <= LONGEST_TEXT
 
 
 def _merit(words: Sequence[PlacedWord], at: int) -> float:

@@ -10,12 +10,13 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from sotto.transcript.scripts import width as columns
 from sotto.transcript.segments import Segment
 
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """How a cue is laid out: characters in a line, and lines in a cue (None: as many as needed)."""
+    """How a cue is laid out: columns in a line, and lines in a cue (None: as many as needed)."""
 
     width: int
     count: int | None
@@ -44,7 +45,7 @@ def laid_out(segment: Segment, lines: Lines) -> Iterator[tuple[float, float, lis
 def _rows(pieces: Sequence[_Piece], width: int) -> Iterator[list[_Piece]]:
     row: list[_Piece] = []
     for piece in pieces:
-        if row and len("".join(p.text for p in [*row, piece]).strip()) > width:
+        if row and columns("".join(p.text for p in [*row, piece]).strip()) > width:
             yield row
             row = []
         row.append(piece)

@@ -12,8 +12,9 @@ from itertools import zip_longest
 
 from sotto.audio.pcm import RATE, Span
 from sotto.audio.windows import Window
-from sotto.engine.base import Decoded
+from sotto.engine.base import Decoded, TimedWord
 from sotto.transcript.breaks import PAUSE_S, ends_sentence, fitted
+from sotto.transcript.scripts import joined
 from sotto.transcript.timing import PlacedWord, monotonic, place, spread
 
 
@@ -162,10 +163,14 @@ def spoken_words(parts: Sequence[Part]) -> list[tuple[PlacedWord, Part]]:
     words = [
         (word, part)
         for part, following in zip_longest(parts, parts[1:])
-        for word in place(part.decoded.words or (), _own(part, following))
+        for word in place(_words(part.decoded), _own(part, following))
     ]
     words.sort(key=lambda pair: pair[0].start_s)
     return words
+
+
+def _words(decoded: Decoded) -> list[TimedWord]:
+    return joined(decoded.words or (), decoded.language)
 
 
 def _own(part: Part, following: Part | None) -> Window:

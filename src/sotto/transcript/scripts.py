@@ -1,0 +1,72 @@
+"""Words of languages that are written without spaces, joined where a reader sees one.
+
+Invariant: joining keeps text, tokens and time; it only takes word boundaries away.
+
+Whisper's tokens of such languages are characters or short runs of them, and the tokenizer makes a
+word of each. Where the next one cannot stand by itself - a combining mark, a small kana, the rest
+of a number or of a Latin word, closing punctuation - it belongs to the word before it.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sotto.engine.base import TimedWord
+from sotto.languages import WITHOUT_SPACES
+
+BOUND_TO_PREVIOUS = frozenset(
+    "ぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮヵヶー々ゝゞヽヾ"  # small kana, marks of repetition
+    "、。，．！？；：）」』】〉》〕］｝”’…・"  # closing punctuation
+    "ๆฯะาำๅ"  # Thai signs and vowels that follow their consonant
+)
+"""What never begins a line or a word (the kernel of Japanese kinsoku, and its Thai likeness)."""
+BOUND_TO_NEXT = frozenset("（「『【〈《〔［｛“‘เแโใไ")
+"""What never ends one: opening punctuation, Thai vowels that are written before their consonant."""
+
+
+def joined(words: Sequence[TimedWord], language: str) -> list[TimedWord]:
+    """The words of `language` as a reader sees them; unchanged if it is written with spaces."""
+    if language not in WITHOUT_SPACES:
+        return list(words)
+    result: list[TimedWord] = []
+    for word in words:
+        if result and _belong_together(result[-1].text, word.text):
+            result[-1] = _one(result[-1], word)
+        else:
+            result.append(word)
+    return result
+
+
+def width(text: str) -> int:
+    """Columns that `text` takes on a screen; a wide character takes two, a mark none."""
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
+        for c in text
+    )
+
+
+def _belong_together(before: str, after: str) -> bool:
+    if not before or not after or after[0].isspace():
+        return False
+    last, first = before[-1], after[0]
+    if first in BOUND_TO_PREVIOUS or last in BOUND_TO_NEXT:
+        return True
+    if unicodedata.category(first) in ("Mn", "Mc", "Me"):
+        return True
+    return _is_latin_or_digit(last) and _is_latin_or_digit(first)
+
+
+def _is_latin_or_digit(character: str) -> bool:
+    return character.isascii() and character.isalnum()
+
+
+def _one(first: TimedWord, second: TimedWord) -> TimedWord:
+    return replace(
+        first,
+        text=first.text + second.text,
+        tokens=first.tokens + second.tokens,
+        end_s=max(first.end_s, second.end_s),
+        probability=min(first.probability, second.probability),
+    )
