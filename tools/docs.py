@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from sotto.answer import Answer
 from sotto.errors import SottoError
-from sotto.request import Options
+from sotto.options import Options
 from sotto.settings import SECRETS, Settings, variable
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "options": {"languages", "transcript.formats"},
     "audio": {"net"},
     "engine": {"languages"},
-    "transcript": {"language", "meter"},
+    "transcript": {"language", "languages", "meter"},
     "models": set(),
     "net": set(),
     "settings": set(),

@@ -318,12 +318,13 @@ def _decoded(
     return decoded.silenced() if is_silence(draft, ask.thresholds) else decoded
 
 
-def _max_length(start: int, new_tokens: int) -> int:
-    """`max_length` for `generate` such that it may produce `new_tokens`.
+def _max_length(prompt: int, new_tokens: int) -> int:
+    """`max_length` for `generate` such that it produces `new_tokens` at most.
 
-    CTranslate2 allows the lesser of `max_length / 2` and `max_length - start`.
+    CTranslate2 allows the lesser of `max_length / 2` and `max_length` less the `prompt`'s tokens,
+    the last of which it does not count.
     """
-    return max(2 * new_tokens, new_tokens + start)
+    return max(2 * new_tokens, new_tokens + prompt - 1)
 
 
 def _padded(features: NDArray[np.float32]) -> NDArray[np.float32]:

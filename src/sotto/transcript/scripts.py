@@ -42,7 +42,11 @@ def joined(words: Sequence[TimedWord], language: str) -> list[TimedWord]:
 def width(text: str) -> int:
     """Columns that `text` takes on a screen; a wide character takes two, a mark none."""
     return sum(
-        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
+        0
+        if unicodedata.category(c) in ("Mn", "Me")
+        else 2
+        if unicodedata.east_asian_width(c) in "WF"
+        else 1
         for c in text
     )
 

@@ -1,0 +1,320 @@
+"""The engine alone: what it promises for windows together, and against faster-whisper."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from faster_whisper import BatchedInferencePipeline
+from faster_whisper.audio import decode_audio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.gate import DECODING
+from tests.gate import ask as numbered
+from tests.speech_data import clip
+
+from sotto.audio.features import log_mel
+from sotto.engine import whisper
+from sotto.engine.base import Ask, Decoded, Thresholds
+from sotto.engine.whisper import Whisper
+from sotto.errors import EngineError
+
+pytestmark = pytest.mark.model
+
+ENGLISH_EOT = 50256
+"""`<|endoftext|>` of the models that know only English."""
+NEVER_BELIEVED = Thresholds(compression_ratio=0.0, logprob=99.0, no_speech=1.0)
+NAMES = ("en-dashwood", "en-busy", "es-busy", "ru-busy")
+ENGLISH, _, SPANISH, RUSSIAN = range(len(NAMES))
+
+
+def pcm(name: str) -> np.ndarray:
+    return decode_audio(str(clip(name).path))
+
+
+def ask(features: np.ndarray, **changes: object) -> Ask:
+    """A window to be decoded once, at temperature 0."""
+    return replace(numbered(0, temperatures=(0.0,)), features=features, **changes)
+
+
+def one(engine: Whisper, asked: Ask) -> Decoded:
+    (result,) = engine.decode([asked])
+    assert isinstance(result, Decoded)
+    return result
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A clip's window with its encoding, so that a test pays for the encoder only once."""
+
+    name: str
+    asked: Ask
+
+
+@pytest.fixture(scope="module")
+def heard(base: Whisper) -> tuple[Heard, ...]:
+    """Each clip encoded by the engine, as it keeps it for another try."""
+    windows = []
+    for name in NAMES:
+        doubted = ask(
+            log_mel(pcm(name), 80),
+            decoding=replace(DECODING, max_new_tokens=1),
+            temperatures=(0.0, 0.0),
+            thresholds=NEVER_BELIEVED,
+        )
+        (again,) = base.decode([doubted])
+        assert isinstance(again, Ask)
+        fresh = replace(ask(again.features), encoded=again.encoded, language=clip(name).language)
+        windows.append(Heard(name, fresh))
+    return tuple(windows)
+
+
+# Together and alone.
+
+
+PROMPTS = ("All of our representatives are busy now", "Todos nuestros agentes hablan ahora sí")
+
+
+@pytest.fixture(scope="module")
+def asks(base: Whisper, heard: tuple[Heard, ...]) -> list[Ask]:
+    """The windows, each without a prompt, and two of them with two prompts of one length."""
+    prompts = [base.tokenize(prompt)[-6:] for prompt in PROMPTS]
+    assert {len(prompt) for prompt in prompts} == {6}
+    prompted = [replace(each.asked, prompt=prompt) for prompt in prompts for each in heard[1:3]]
+    return [*(each.asked for each in heard), *prompted]
+
+
+@pytest.fixture(scope="module")
+def alone(base: Whisper, asks: list[Ask]) -> list[Decoded]:
+    return [one(base, asked) for asked in asks]
+
+
+@settings(
+    deadline=None,
+    max_examples=5,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(data=st.data())
+def test_windows_give_the_same_tokens_and_words_together_as_alone(base, asks, alone, data):
+    key = data.draw(st.sampled_from(sorted({asked.key.prompt_length for asked in asks})))
+    fitting = [place for place, asked in enumerate(asks) if asked.key.prompt_length == key]
+    chosen = data.draw(st.lists(st.sampled_from(fitting), min_size=2, max_size=5))
+    together = base.decode([asks[place] for place in chosen])
+    for place, result in zip(chosen, together, strict=True):
+        assert result.draft.tokens == alone[place].draft.tokens
+        assert result.language == alone[place].language
+        assert [w.text for w in result.words] == [w.text for w in alone[place].words]
+        for word, known in zip(result.words, alone[place].words, strict=True):
+            assert word.start_s == pytest.approx(known.start_s, abs=0.021)
+        assert result.draft.avg_logprob == pytest.approx(alone[place].draft.avg_logprob, abs=0.01)
+
+
+def test_a_mix_of_kept_and_new_encodings_gives_the_same(base: Whisper, heard, alone):
+    anew = replace(heard[SPANISH].asked, encoded=None)
+    results = base.decode([heard[ENGLISH].asked, anew, heard[RUSSIAN].asked])
+    tokens = [result.draft.tokens for result in results]
+    assert tokens == [alone[place].draft.tokens for place in (ENGLISH, SPANISH, RUSSIAN)]
+
+
+# Against faster-whisper.
+
+
+@pytest.mark.parametrize("names", [("en-dashwood", "en-busy"), ("ru-busy",)], ids=["en", "ru"])
+def test_tokens_are_those_of_faster_whispers_batched_class(base, asks, alone, names):
+    sound = [pcm(name) for name in names]
+    edges = np.cumsum([0, *map(len, sound)])
+    clips = [
+        {"start": (start + 0.5) / 16_000, "end": (end + 0.5) / 16_000}
+        for start, end in itertools.pairwise(edges)
+    ]
+    reference = BatchedInferencePipeline(base._whisper)
+    segments, _ = reference.transcribe(
+        np.concatenate(sound),
+        language=clip(names[0]).language,
+        clip_timestamps=clips,
+        vad_filter=False,
+        without_timestamps=True,
+        batch_size=4,
+    )
+    expected = [(tuple(segment.tokens), segment.avg_logprob) for segment in segments]
+    assert len(expected) == len(names)
+    for name, (tokens, logprob) in zip(names, expected, strict=True):
+        ours = alone[NAMES.index(name)].draft
+        assert ours.tokens == tokens
+        assert ours.avg_logprob == pytest.approx(logprob, abs=0.01)
+
+
+# Language.
+
+
+def test_languages_are_told_from_the_sound(base: Whisper, heard: tuple[Heard, ...]):
+    results = base.decode([replace(each.asked, language=None, align=False) for each in heard])
+    for each, result in zip(heard, results, strict=True):
+        assert result.language == clip(each.name).language
+        assert 0.5 < result.language_probability < 1
+
+
+def test_given_and_unknown_languages_may_be_in_one_call(base: Whisper, heard, alone):
+    first, second = replace(heard[ENGLISH].asked, language=None), heard[RUSSIAN].asked
+    results = base.decode([first, second])
+    assert [result.language for result in results] == ["en", "ru"]
+    assert results[0].language_probability < 1
+    assert results[1].language_probability == 1
+    assert [r.draft.tokens for r in results] == [
+        alone[ENGLISH].draft.tokens,
+        alone[RUSSIAN].draft.tokens,
+    ]
+
+
+def test_how_sure_a_language_was_survives_another_try(base: Whisper, heard: tuple[Heard, ...]):
+    doubted = replace(
+        heard[SPANISH].asked, language=None, temperatures=(0.0, 0.0), thresholds=NEVER_BELIEVED
+    )
+    (again,) = base.decode([doubted])
+    sure = one(base, replace(heard[SPANISH].asked, language=None))
+    result = one(base, again)
+    assert (result.language, result.language_probability) == ("es", sure.language_probability)
+
+
+# Tries.
+
+
+def test_a_distrusted_window_comes_back_and_its_sibling_does_not(base: Whisper, heard, alone):
+    doubted = replace(heard[ENGLISH].asked, temperatures=(0.0, 0.6), thresholds=NEVER_BELIEVED)
+    trusted = replace(heard[1].asked, temperatures=(0.0, 0.6))
+    again, result = base.decode([doubted, trusted])
+    assert isinstance(again, Ask)
+    assert again.temperature == 0.6
+    assert again.drafts[0].tokens == alone[ENGLISH].draft.tokens
+    assert result.draft.tokens == alone[1].draft.tokens
+    assert result.words
+
+
+def test_the_last_try_keeps_the_most_probable_text_at_its_own_temperature(base: Whisper, heard):
+    doubted = replace(
+        heard[ENGLISH].asked,
+        temperatures=(0.0, 1.0),
+        thresholds=replace(NEVER_BELIEVED, compression_ratio=99.0),
+    )
+    (again,) = base.decode([doubted])
+    result = one(base, again)
+    assert result.draft.temperature == 1.0
+    assert result.draft.avg_logprob >= again.drafts[0].avg_logprob
+
+
+def test_sampling_gives_words_with_times_too(base: Whisper, heard: tuple[Heard, ...]):
+    result = one(base, replace(heard[ENGLISH].asked, temperatures=(0.2,)))
+    assert result.draft.temperature == 0.2
+    assert "Dashwood" in result.draft.text
+    assert len(result.words) > 10
+
+
+# Words.
+
+
+def test_words_make_up_the_text_and_their_times_rise(alone: list[Decoded]):
+    for result in alone:
+        assert "".join(word.text for word in result.words) == result.draft.text
+        at_s = 0.0
+        for word in result.words:
+            assert at_s <= word.start_s <= word.end_s <= 30
+            at_s = word.start_s
+
+
+def test_without_alignment_there_are_no_words_and_the_same_text(base: Whisper, heard, alone):
+    result = one(base, replace(heard[ENGLISH].asked, align=False))
+    assert result.words is None
+    assert result.draft.tokens == alone[ENGLISH].draft.tokens
+
+
+def test_a_translation_comes_from_the_same_encoding(base: Whisper, heard, alone):
+    result = one(base, replace(heard[SPANISH].asked, translate=True))
+    assert "representatives" in result.translation
+    assert result.draft.tokens == alone[SPANISH].draft.tokens
+
+
+# Prompts and room.
+
+
+def test_a_prompt_has_at_most_the_tokens_that_fit(base: Whisper):
+    assert base.tokenize("hello") == base.tokenize("  hello ")
+    assert len(base.tokenize("word " * 1000)) == 223
+    assert base.tokenize("word " * 1000 + "last")[-1] == base.tokenize("last")[-1]
+
+
+@pytest.mark.parametrize("prompt", [0, 223])
+def test_text_may_fill_all_the_room_behind_the_prompt(tiny: Whisper, prompt: int):
+    """With end-of-text forbidden the model speaks until it is cut."""
+    endless = replace(DECODING, beam_size=1, suppress_tokens=(-1, ENGLISH_EOT))
+    before = tiny.tokenize("word " * 300)[:prompt]
+    features = log_mel(pcm("en-dashwood"), 80)
+    text = one(tiny, ask(features, decoding=endless, prompt=before, align=False)).draft
+    marks = len(("<|startoftranscript|>", "<|notimestamps|>")) + (prompt > 0)
+    assert 0 <= len(text.tokens) - (448 - marks - prompt) <= 1
+
+
+# What is hardly audio.
+
+
+@pytest.mark.parametrize("frames", [0, 1, 2, 10])
+def test_a_window_of_a_moment_is_no_failure(base: Whisper, heard, alone, frames: int):
+    moment = ask(np.full((80, frames), -1.5, np.float32), language="en")
+    results = base.decode([moment, heard[ENGLISH].asked])
+    assert results[1].draft.tokens == alone[ENGLISH].draft.tokens
+    assert isinstance(results[0], Decoded)
+
+
+def test_a_window_judged_silent_has_no_text(base: Whisper):
+    silence = ask(
+        np.full((80, 3000), -1.5, np.float32),
+        language="en",
+        thresholds=Thresholds(compression_ratio=99.0, logprob=0.0, no_speech=0.0),
+        translate=True,
+    )
+    result = one(base, silence)
+    assert result.silent
+    assert (result.draft.text, result.draft.tokens) == ("", ())
+    assert (result.words, result.translation) == ((), "")
+
+
+# Loading.
+
+
+def test_an_engine_says_what_it_is(base: Whisper, tiny: Whisper):
+    assert (base.model, base.device, base.mels, base.multilingual) == ("base", "cpu", 80, True)
+    assert (tiny.model, tiny.multilingual) == ("tiny.en", False)
+
+
+def test_an_english_model_decodes_and_ignores_the_language(tiny: Whisper):
+    result = one(tiny, ask(log_mel(pcm("en-dashwood"), 80), language="fr"))
+    assert result.language == "en"
+    assert "leisure to consider" in result.draft.text
+    assert result.words
+
+
+@pytest.mark.parametrize("without", ["tokenizer.json", "model.bin"])
+def test_a_model_that_lacks_a_file_is_refused(weights: Path, tmp_path: Path, without: str):
+    for file in (weights / "tiny.en").iterdir():
+        if file.name != without:
+            (tmp_path / file.name).symlink_to(file)
+    with pytest.raises(EngineError, match="tiny"):
+        whisper.load("tiny.en", tmp_path, "cpu", "int8", whisper.CPU)
+
+
+def test_a_model_that_is_damaged_is_refused(weights: Path, tmp_path: Path):
+    shutil.copytree(weights / "tiny.en", tmp_path / "model", ignore=lambda *_: ["model.bin"])
+    (tmp_path / "model" / "model.bin").write_bytes(b"\0" * 1000)
+    with pytest.raises(EngineError, match="tiny"):
+        whisper.load("tiny.en", tmp_path / "model", "cpu", "int8", whisper.CPU)
+
+
+def test_a_wrong_request_is_the_engines_error_and_it_goes_on(base: Whisper, heard, alone):
+    mixed: Sequence[Ask] = [heard[ENGLISH].asked, replace(heard[1].asked, prompt=(1, 2, 3))]
+    with pytest.raises(EngineError):
+        base.decode(mixed)
+    assert one(base, heard[ENGLISH].asked).draft.tokens == alone[ENGLISH].draft.tokens
