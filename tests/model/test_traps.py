@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -82,16 +81,13 @@ def ask(pcm: np.ndarray, **changes: Any) -> Ask:
 @pytest.mark.model
 def test_no_speech_is_dropped_from_windows_that_are_too_long(transcribed: Transcribe):
     """A VAD without a longest speech gives chunks over 30 s there, cut off at 30 s."""
-    [plain] = transcribed(clip("es-long"), language="es", beam_size=1)
-    [patient] = transcribed(
-        clip("es-long"),
-        language="es",
-        beam_size=1,
-        vad_parameters={"min_silence_duration_ms": 3000},
+    spanish = clip("es-long")
+    [transcript] = transcribed(
+        spanish, language="es", beam_size=1, vad_parameters={"min_silence_duration_ms": 3000}
     )
-    count = [sum(len(s.text.split()) for s in t.segments) for t in (plain, patient)]
-    assert count[1] >= 0.9 * count[0]
-    assert patient.segments[-1].end_s == pytest.approx(plain.segments[-1].end_s, abs=0.5)
+    said = sum(len(segment.text.split()) for segment in transcript.segments)
+    assert said >= 0.9 * len(spanish.text.split())
+    assert transcript.segments[-1].end_s == pytest.approx(spanish.utterances[-1].end_s, abs=0.5)
 
 
 def test_the_callers_vad_parameters_are_neither_changed_nor_replaced():
@@ -198,7 +194,7 @@ def test_hotwords_and_prompt_together_leave_room_for_the_text(recorded, transcri
 
 
 @pytest.mark.model
-@pytest.mark.parametrize("count", [1, 30, 100, 300])
+@pytest.mark.parametrize("count", [1, 30, 100])
 def test_max_new_tokens_means_what_it_says(base: Whisper, count: int):
     """CTranslate2 halves a `max_length` that is passed on as it is."""
     endless = replace(
@@ -230,20 +226,13 @@ def test_only_the_frames_of_the_audio_are_aligned_and_not_its_padding(recorded, 
 @pytest.mark.model
 def test_jobs_at_once_do_not_move_each_others_words(transcribed: Transcribe):
     """There, the time of the last speech is kept on the object that all calls share."""
-    names = ("en-long", "it-long")
+    names = ("en-dashwood", "es-urgent", "fr-no-service")
     alone = [transcribed(clip(name), beam_size=1)[0] for name in names]
     together = transcribed(*map(clip, names), beam_size=1)
     for one, other in zip(alone, together, strict=True):
         assert [(s.text, s.start_s, s.end_s) for s in one.segments] == [
             (s.text, s.start_s, s.end_s) for s in other.segments
         ]
-
-
-@pytest.mark.model
-def test_words_rise_through_the_whole_job(transcribed: Transcribe):
-    [transcript] = transcribed(clip("fr-long"), beam_size=1)
-    words = [word for segment in transcript.segments for word in segment.words or ()]
-    assert all(a.end_s <= b.start_s for a, b in pairwise(words))
 
 
 def wave(pcm: np.ndarray) -> bytes:

@@ -41,6 +41,7 @@ def gate() -> Gate:
 def start(gate: Gate) -> Iterator[Callable[..., Batcher]]:
     """Makes batchers that are closed after the test."""
     started: list[Batcher] = []
+    before = set(threading.enumerate())
 
     def make(engine: FakeEngine, **options: int) -> Batcher:
         started.append(Batcher(engine, **options))
@@ -50,7 +51,8 @@ def start(gate: Gate) -> Iterator[Callable[..., Batcher]]:
     gate.open()
     for batcher in started:
         batcher.close()
-    assert not [t for t in threading.enumerate() if t.name.startswith("sotto-engine")]
+    left = set(threading.enumerate()) - before
+    assert not [thread for thread in left if thread.name.startswith("sotto-engine")]
 
 
 @pytest.fixture

@@ -65,5 +65,6 @@ def test_what_sending_again_cannot_mend_is_not_retryable() -> None:
         "audio_undecodable",
         "audio_empty",
         "audio_too_long",
+        "out_of_memory",
         "result_too_large",
     }
