@@ -96,7 +96,7 @@ class Asker:
         """Decode in the job's language; while that is open, in what the window sounds like."""
         if self._request.options.multilingual:
             decoded = await self._submit(ask)
-            self.language.heard(decoded.language, decoded.language_probability)
+            self.language.heard(index, decoded.language, decoded.language_probability)
             return decoded
         language = await self.language.before(index)
         try:

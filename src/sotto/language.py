@@ -20,6 +20,7 @@ class Language:
     def __init__(self, given: str | None, *, votes: int = VOTES) -> None:
         self.code = given
         self.probability = 1.0 if given else 0.0
+        self._heard_at = 0
         self._votes: list[tuple[str, float]] = []
         self._enough = votes
         self._changed = asyncio.Condition()
@@ -38,10 +39,10 @@ class Language:
             await self._changed.wait_for(lambda: self.code)
         return self.code or code
 
-    def heard(self, code: str, probability: float) -> None:
+    def heard(self, index: int, code: str, probability: float) -> None:
         """A window's language in a job whose windows need not agree; the first one's is told."""
-        if self.code is None:
-            self.code, self.probability = code, probability
+        if self.code is None or index < self._heard_at:
+            self.code, self.probability, self._heard_at = code, probability, index
 
     async def end(self, windows: int) -> None:
         """The job has so many windows, so no more can vote."""

@@ -14,6 +14,7 @@ from sotto.audio.windows import Window
 from sotto.engine.base import Decoded, Draft, TimedWord
 from sotto.transcript.breaks import LONGEST_S, LONGEST_TEXT, PAUSE_S
 from sotto.transcript.segments import (
+    HELD_S,
     Assembly,
     Part,
     Segment,
@@ -159,6 +160,15 @@ def test_words_found_on_a_second_try_are_put_where_they_were_said():
 def assembled_together(*parts: Part) -> list[Segment]:
     assembly = Assembly()
     return [*assembly.add(spoken_words(parts)), *assembly.finish()]
+
+
+def test_text_without_an_end_is_given_out_while_it_goes_on():
+    assembly = Assembly()
+    early = assembly.add(spoken_words([part("and then " * 40, word_s=0.4)]))
+    assert early
+    late = assembly.finish()
+    assert " ".join(texts([*early, *late])).split() == ("and then " * 40).split()
+    assert late[-1].end_s - late[0].start_s <= HELD_S
 
 
 # Translations.

@@ -13,9 +13,12 @@ from itertools import zip_longest
 from sotto.audio.pcm import RATE, Span
 from sotto.audio.windows import Window
 from sotto.engine.base import Decoded, TimedWord
-from sotto.transcript.breaks import PAUSE_S, ends_sentence, fitted
+from sotto.transcript.breaks import LONGEST_S, PAUSE_S, ends_sentence, fitted
 from sotto.transcript.scripts import joined
 from sotto.transcript.timing import PlacedWord, monotonic, place, spread
+
+HELD_S = 4 * LONGEST_S
+"""Text without the end of a sentence is held back no longer than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,8 @@ class Assembly:
             if not self._open:
                 self._origin = origin
             self._open.append(word)
+            if word.end_s - self._open[0].start_s > HELD_S:
+                segments += self._shortened()
         return segments
 
     def add_whole(self, origin: Part) -> list[Segment]:
@@ -113,6 +118,13 @@ class Assembly:
         if not words or self._origin is None:
             return []
         return [self._segment(part, self._origin) for part in fitted(words)]
+
+    def _shortened(self) -> list[Segment]:
+        """Close all but the last part of a text that goes on and on without an end."""
+        *whole, rest = fitted(self._open)
+        segments = [self._segment(part, self._origin) for part in whole if self._origin]
+        self._open = rest
+        return segments
 
     def _ends_before(self, word: PlacedWord) -> bool:
         last = self._open[-1]
