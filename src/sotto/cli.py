@@ -162,7 +162,7 @@ async def _run(
 
     async def one(target: Target) -> bool:
         async with room:
-            return await _transcribe(target, workshop, options, formats)
+            return await _transcribe(target, workshop, options, formats, len(targets) > 1)
 
     try:
         done = await asyncio.gather(*(one(target) for target in targets))
@@ -172,16 +172,21 @@ async def _run(
 
 
 async def _transcribe(
-    target: Target, workshop: Workshop, options: dict[str, Any], formats: Sequence[str]
+    target: Target,
+    workshop: Workshop,
+    options: dict[str, Any],
+    formats: Sequence[str],
+    named: bool,
 ) -> bool:
-    """Transcribe one target and write its formats; without any, the text is printed."""
+    """Transcribe one target and write its formats; without any, print its text, `named` or not."""
     try:
         request = parse({**target.source, **options})
         transcript = await _watched(target, request, workshop)
         translated = request.options.translate
         segments = transcript.translation if translated else transcript.segments
         if not formats:
-            tqdm.write(render("formatted_text", segments).rstrip("\n"))
+            heading = f"== {target.name}\n" if named else ""
+            tqdm.write(heading + render("formatted_text", segments).rstrip("\n"))
         for name in formats:
             save(target, name, render(EXTENSIONS[name], segments, request.lines))
     except (SottoError, OSError) as error:

@@ -6,7 +6,6 @@ Invariant: no two targets write the same file, and a file is written whole or no
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -15,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 AUDIO = frozenset({
     ".aac", ".aif", ".aiff", ".amr", ".ape", ".au", ".avi", ".caf", ".flac", ".flv", ".m4a",
     ".m4b", ".m4v", ".mka", ".mkv", ".mov", ".mp3", ".mp4", ".mpeg", ".mpg", ".mts", ".oga",
-    ".ogg", ".ogv", ".opus", ".spx", ".ts", ".wav", ".webm", ".wma", ".wmv",
+    ".ogg", ".ogv", ".opus", ".spx", ".wav", ".webm", ".wma", ".wmv",
 })  # fmt: skip
 """Names that a folder is searched for; a file that is named itself is always tried."""
 
@@ -51,14 +50,12 @@ def save(target: Target, extension: str, text: str) -> Path:
     """Write one format of a target's transcript; a half-written file never stays."""
     path = target.stem.with_name(f"{target.stem.name}.{extension}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     return path
 

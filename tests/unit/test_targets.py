@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import errno
-import os
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sotto import targets as module
 from sotto.targets import AUDIO, Target, TargetError, find_targets, save
 
 
@@ -204,11 +202,11 @@ def test_what_cannot_be_encoded_leaves_the_older_transcript_and_no_half(tmp_path
 def test_a_full_disk_leaves_no_half_written_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(handle: int, *args: object, **kwargs: object) -> object:
-        os.close(handle)
+    def full(path: Path, text: str, **options: object) -> None:
+        path.write_bytes(text.encode()[:1])
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(module.os, "fdopen", full)
+    monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(OSError, match="No space left"):
         save(target_in(tmp_path), "txt", "new")
     assert list(tmp_path.iterdir()) == []

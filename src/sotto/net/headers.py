@@ -25,13 +25,14 @@ OURS = re.compile(
 def check_headers(headers: Mapping[str, str], field: str) -> None:
     """Raise RequestError, naming `field`, unless every header may be sent as it is."""
     for name, value in headers.items():
+        shown = repr(name[:60])
         if not NAME.fullmatch(name):
-            raise RequestError(field, f"{name!r} is not the name of an HTTP header")
+            raise RequestError(field, f"{shown} is not the name of an HTTP header")
         if OURS.fullmatch(name):
-            raise RequestError(field, f"{name!r} is set by the download itself; leave it out")
+            raise RequestError(field, f"{shown} is set by the download itself; leave it out")
         if not VALUE.fullmatch(value):
             raise RequestError(
                 field,
-                f"the value of {name!r} has a line break, a control character, a space at an end "
+                f"the value of {shown} has a line break, a control character, a space at an end "
                 "or a character beyond Latin-1",
             )
