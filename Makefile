@@ -9,7 +9,7 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13)
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c '$(SUPPORTED)' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: help run test check format docs lock clean
+.PHONY: help run test bench check format docs lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1	/' | expand -t 18
@@ -19,9 +19,12 @@ run: $(VENV)/ready weights/$(MODEL)/model.json ## Transcribe test_input.json wit
 
 test: $(VENV)/ready-dev weights/base/model.json weights/tiny.en/model.json ## Run all tests
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest --numprocesses 2 --dist loadfile
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
+
+bench: $(VENV)/ready-bench weights/base/model.json ## Measure against faster-whisper (long)
+	$(BIN)/python -m bench
 
 check: $(VENV)/ready-dev ## Lint, check formatting, types and generated docs
 	$(BIN)/ruff check .
@@ -39,6 +42,7 @@ docs: $(VENV)/ready-dev ## Write the generated parts of docs/
 lock: ## Pin the dependencies of pyproject.toml again (needs uv)
 	$(LOCK) -o requirements.txt
 	$(LOCK) --extra dev -o requirements-dev.txt
+	$(LOCK) --extra dev --extra bench -o requirements-bench.txt
 
 clean: ## Remove the environment and the caches; keep the weights
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
@@ -63,6 +67,11 @@ $(VENV)/ready: requirements.txt pyproject.toml | $(VENV)/bin/python
 $(VENV)/ready-dev: requirements-dev.txt $(VENV)/ready
 	@echo "Installing the packages for development"
 	@$(INSTALL) --require-hashes --requirement requirements-dev.txt
+	@touch $@
+
+$(VENV)/ready-bench: requirements-bench.txt $(VENV)/ready
+	@echo "Installing the packages for the benchmarks"
+	@$(INSTALL) --require-hashes --requirement requirements-bench.txt
 	@touch $@
 
 weights/%/model.json: | $(VENV)/ready

@@ -1,0 +1,130 @@
+"""A task in, what it cost out: every measured run is a process of its own.
+
+Invariant: wall and CPU seconds count what happens inside the clock, so that loading a model is free
+for everyone; the peak of memory is that of the whole process.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Clock:
+    """`with clock:` around what counts, once in a task; `begun_s` is `perf_counter`'s."""
+
+    def __init__(self) -> None:
+        self.begun_s = 0.0
+        self.wall_s = 0.0
+        self.cpu_s = 0.0
+
+    def __enter__(self) -> Clock:
+        self.begun_s, self._cpu_s = time.perf_counter(), time.process_time()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.wall_s = time.perf_counter() - self.begun_s
+        self.cpu_s = time.process_time() - self._cpu_s
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A function, `module:name`, that takes a Clock and these options; all of it fits JSON."""
+
+    call: str
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run cost (seconds, MB of 10^6 bytes), and what the task gave back."""
+
+    wall_s: float
+    cpu_s: float
+    peak_mb: float
+    value: Any
+
+
+def measured(task: Task) -> Result:
+    """Run `task` in a new process. Raises RuntimeError with its output if it fails."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.measure"],
+        input=json.dumps({"call": task.call, "options": dict(task.options)}),
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), *sys.path])},
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{task.call} ended with code {done.returncode}")
+    return Result(**json.loads(done.stdout))
+
+
+def interleaved(tasks: Mapping[str, Task], repeats: int) -> dict[str, list[Result]]:
+    """Run A B C A B C ..., so that a machine that slows down slows all of them down."""
+    results: dict[str, list[Result]] = {name: [] for name in tasks}
+    for turn in range(repeats):
+        for name, task in tasks.items():
+            result = measured(task)
+            results[name].append(result)
+            print(
+                f"  {turn + 1}/{repeats} {name}: {result.wall_s:.1f} s, "
+                f"{result.cpu_s:.1f} CPU s, {result.peak_mb:.0f} MB",
+                flush=True,
+            )
+    return results
+
+
+def costs(results: Sequence[Result]) -> dict[str, Any]:
+    """The medians of several runs of one task."""
+    return {
+        "wall_s": round(median(result.wall_s for result in results), 3),
+        "cpu_s": round(median(result.cpu_s for result in results), 3),
+        "peak_mb": round(median(result.peak_mb for result in results), 1),
+        "walls_s": [round(result.wall_s, 3) for result in results],
+    }
+
+
+def ratio(slow: Sequence[Result], fast: Sequence[Result]) -> float:
+    """How many times the wall time of `fast` is `slow`'s: median over runs side by side."""
+    pairs = zip(slow, fast, strict=True)
+    return round(median(one.wall_s / other.wall_s for one, other in pairs), 3)
+
+
+def peak_mb() -> float:
+    """The most memory that this process has held; unlike ru_maxrss, none of its parent's."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024 / 1e6
+
+
+def main() -> None:
+    """The measured process: a task as JSON on stdin, its result as JSON on stdout."""
+    out, sys.stdout = sys.stdout, sys.stderr  # what a library prints is no result
+    task = json.load(sys.stdin)
+    module, _, name = task["call"].partition(":")
+    clock = Clock()
+    value = getattr(importlib.import_module(module), name)(clock, **task["options"])
+    result = {
+        "wall_s": clock.wall_s,
+        "cpu_s": clock.cpu_s,
+        "peak_mb": peak_mb(),
+        "value": value,
+    }
+    json.dump(result, out)
+
+
+if __name__ == "__main__":
+    main()

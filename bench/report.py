@@ -1,0 +1,103 @@
+"""Rows in, docs/benchmarks.md and its plots out.
+
+Invariant: no number in the report is written by hand; each comes from the last run of its scenario
+on the machine that the report names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from bench.measure import ROOT
+from bench.rows import Record, Row, latest
+from bench.scenarios import NAMES, load
+from bench.table import Scenario
+
+PAGE = ROOT / "docs" / "benchmarks.md"
+PLOTS = ROOT / "docs" / "benchmarks"
+FRAME = """# Benchmarks
+
+Generated from `bench/results/` by `python -m bench report`. To measure again:
+
+```
+make bench                      # everything; an hour and a half on two cores
+python -m bench long clips      # some scenarios
+python -m bench report          # this page, from the rows
+```
+
+**How.** Every measured run is a process of its own; variants take turns (A B C A B C), and medians
+are shown. Wall and CPU seconds leave out the loading of the model, for everyone; the peak of memory
+is that of the whole process. The systems get the same weights, number format and files.
+faster-whisper runs with the number of threads, and batch size, that is fastest here on the first
+three minutes. Ratios are medians over runs side by side.
+
+**The speech** is recorded by professional speakers, five languages, a sentence or a few words each,
+in random order with pauses of 0.3 to 1.6 s. Words are known, and where each sentence begins and
+ends to 10 ms. See CREDITS.md for who speaks. It is read speech in quiet rooms: other audio
+will give other numbers.
+"""
+
+
+def write() -> None:
+    """Write the page and the plots of all scenarios that have rows."""
+    scenarios = {name: load(name) for name in NAMES}
+    runs = {name: latest(name) for name in NAMES}
+    parts = [FRAME, *goals(scenarios, runs)]
+    for name, scenario in scenarios.items():
+        parts += section(name, scenario, runs[name])
+    PAGE.write_text("\n".join(parts).rstrip() + "\n", encoding="utf-8")
+
+
+def goals(
+    scenarios: Mapping[str, Scenario], runs: Mapping[str, Sequence[Sequence[Record]]]
+) -> Iterator[str]:
+    """What Sotto is meant to reach, and what it reached."""
+    yield "## Goals\n\n| | goal | measured | |\n| --- | --- | --- | --- |"
+    for name, scenario in scenarios.items():
+        newest = runs[name][0] if runs[name] else ()
+        values = {record.row.variant: record.row.values for record in newest}
+        for goal in scenario.GOALS:
+            measured = values.get(goal.variant, {}).get(goal.value)
+            if measured is None:
+                yield f"| {goal.what} | {goal.bound()} | not measured | |"
+            else:
+                mark = "met" if goal.met(measured) else "**missed**"
+                yield f"| {goal.what} | {goal.bound()} | {format(measured, goal.form)} | {mark} |"
+    yield ""
+
+
+def section(name: str, scenario: Scenario, runs: Sequence[Sequence[Record]]) -> Iterator[str]:
+    """A scenario's text, then a table and plots for each machine it ran on."""
+    from bench.plots import draw  # the only part that needs matplotlib
+
+    yield f"## {scenario.TITLE}\n\n{(scenario.__doc__ or '').strip()}\n"
+    if not runs:
+        yield f"Not measured yet: `python -m bench {name}`.\n"
+    for number, run in enumerate(runs):
+        rows = [record.row for record in run]
+        yield from table(scenario, rows)
+        yield ""
+        for plot in scenario.PLOTS:
+            file = f"{plot.name}-{number + 1}.svg" if number else f"{plot.name}.svg"
+            if draw(rows, plot, PLOTS / file):
+                yield f"![{plot.label}](benchmarks/{file})\n"
+        yield provenance(run[0])
+
+
+def table(scenario: Scenario, rows: Sequence[Row]) -> Iterator[str]:
+    """The rows as a Markdown table; columns that no row fills are left out."""
+    columns = [c for c in scenario.COLUMNS if any(c.value in row.values for row in rows)]
+    yield f"| | {' | '.join(column.heading for column in columns)} |"
+    yield f"| --- |{' ---: |' * len(columns)}"
+    for row in rows:
+        yield f"| {row.variant} | {' | '.join(column.cell(row) for column in columns)} |"
+
+
+def provenance(record: Record) -> str:
+    """Where, when and with what the rows were measured."""
+    machine = record.machine
+    gpu = f", {machine['gpu']}" if machine["gpu"] else ""
+    place = f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB{gpu}"
+    packages = ", ".join(f"{name} {number}" for name, number in record.versions.items())
+    changed = " with changes" if record.dirty else ""
+    return f"<sub>{record.date[:10]}, commit {record.commit}{changed}; {place}; {packages}</sub>\n"

@@ -1,0 +1,98 @@
+"""Words, times and segments of the five long files, language given, `base` in int8, beam 5.
+
+WER is the word error rate after Whisper's normaliser. The texts of the Spanish and French
+recordings differ from what is said in places: compare systems on them, not languages. Starts and
+ends are those of utterances, judged where their outer words were recognised. A segment is readable
+if it lasts at most 7 s and has at most 84 characters, and closed if it ends with a sentence or
+where a voice ends; the gap is the longest pause between two words of one segment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from bench import ours
+from bench.measure import interleaved
+from bench.peers import BATCHED, SEQUENTIAL
+from bench.rows import Row
+from bench.score import Cue, normaliser, shape, times, word_errors
+from bench.speech import VOICES, LongFile, long_file
+from bench.table import Column, Goal, Plot
+
+TITLE = "Accuracy"
+COLUMNS = (
+    Column("wer", "WER", ".4f"),
+    Column("starts_near", "starts within 0.2 s", ".1%"),
+    Column("ends_near", "ends within 0.2 s", ".1%"),
+    Column("segments", "segments", "d"),
+    Column("readable", "readable", ".1%"),
+    Column("longest_s", "longest s", ".1f"),
+    Column("largest_gap_s", "largest gap s", ".2f"),
+    Column("closed", "closed", ".1%"),
+    Column("wall_s", "wall s"),
+)
+SHAPED = ("en", "it", "ru")
+GOALS = (
+    *(
+        Goal(
+            f"WER minus `transcribe()`'s, {language}", f"Sotto, {language}", "wer_minus", most=most
+        )
+        for language, most in (("en", -0.004), ("es", 0.015), ("fr", 0), ("it", 0), ("ru", 0))
+    ),
+    Goal("starts within 0.2 s, en", "Sotto, en", "starts_near", least=0.97, form=".1%"),
+    Goal("ends within 0.2 s, en", "Sotto, en", "ends_near", least=0.97, form=".1%"),
+    *(
+        goal
+        for one in SHAPED
+        for goal in (
+            Goal(f"readable, {one}", f"Sotto, {one}", "readable", least=0.98, form=".1%"),
+            Goal(f"longest segment, s, {one}", f"Sotto, {one}", "longest_s", most=15, form=".0f"),
+            Goal(f"gap in a segment, s, {one}", f"Sotto, {one}", "largest_gap_s", most=0.99),
+            Goal(f"closed, {one}", f"Sotto, {one}", "closed", least=0.9, form=".1%"),
+        )
+    ),
+)
+PLOTS = (
+    Plot("accuracy-words", "wer", "word error rate", group="language"),
+    Plot("accuracy-starts", "starts_near", "utterance starts within 0.2 s", group="language"),
+    Plot("accuracy-ends", "ends_near", "utterance ends within 0.2 s", group="language"),
+)
+
+
+def run(_repeats: int) -> Iterator[Row]:
+    """Each language once: words do not vary from run to run."""
+    for language in VOICES:
+        recorded = long_file(language)
+        paths = [str(recorded.path)]
+        options = {"language": language, "word_timestamps": True}
+        tasks = {"Sotto": ours.task(paths, **options)}
+        tasks |= {peer.name: peer.task(paths, **options) for peer in (SEQUENTIAL, BATCHED)}
+        results = {name: runs[0] for name, runs in interleaved(tasks, 1).items()}
+        ends_s = ours.voice_ends_s(recorded.path)
+        scores = {
+            name: _score([Cue(**cue) for cue in result.value[0]], recorded, language, ends_s)
+            for name, result in results.items()
+        }
+        for name, score in scores.items():
+            values = {
+                "language": language,
+                "system": name,
+                **score,
+                "wer_minus": round(score["wer"] - scores[SEQUENTIAL.name]["wer"], 4),
+                "wall_s": round(results[name].wall_s, 2),
+                "cpu_s": round(results[name].cpu_s, 2),
+            }
+            yield Row("accuracy", f"{name}, {language}", values, options)
+
+
+def _score(
+    cues: Sequence[Cue], recorded: LongFile, language: str, voice_ends_s: Sequence[float]
+) -> dict[str, Any]:
+    normalise = normaliser(language)
+    wer = word_errors(cues, recorded.utterances, normalise)
+    return {
+        "wer": round(wer, 4),
+        **times(cues, recorded.utterances, normalise),
+        **shape(cues, voice_ends_s),
+    }

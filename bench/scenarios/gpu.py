@@ -1,0 +1,177 @@
+"""A model of large-v3-turbo's shape with random weights on a GPU, float16, 16 files in flight.
+
+Every window yields 100 tokens. *Engine*: windows cut beforehand, straight into the batcher;
+*pipeline*: whole files, decoding, VAD and features included, without alignment. × real time counts
+the seconds of the windows for the engine, and those of the files for the other two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import wait
+from pathlib import Path
+from typing import Any
+
+from bench.measure import Clock, Task, measured
+from bench.ours import with_engine
+from bench.peers import WEIGHTS
+from bench.rows import Row
+from bench.simulated import asks
+from bench.speech import CACHE, mp3
+from bench.table import Column, Goal, Plot
+from bench.weights import FORCED, TURBO, make
+from sotto.engine import whisper
+from sotto.engine.batcher import Batcher
+
+TITLE = "On a GPU"
+COLUMNS = (
+    Column("times_real", "× real time", ".0f"),
+    Column("wall_s", "wall s", ".2f"),
+    Column("cpu_s", "CPU s"),
+    Column("windows", "windows", "d"),
+    Column("peak_mb", "peak MB", ".0f"),
+)
+TOKENS = 100
+FILES = 16
+MINUTES = 10
+BATCH = 16
+BATCHES = (8, 32, 64)
+ENGINE = "bench.scenarios.gpu:engine"
+PIPELINE = "bench.scenarios.gpu:pipeline"
+PEER = "bench.scenarios.gpu:peer"
+
+
+def _named(call: str, beam_size: int, align: bool, workers: int, batch: int) -> str:
+    kind = call.rpartition(":")[2]
+    search = "greedy" if beam_size == 1 else f"beam {beam_size}"
+    aligned = "aligned" if align else "not aligned"
+    return f"{kind}, {search}, {aligned}, workers {workers}, batch {batch}"
+
+
+GOALS = (
+    Goal(
+        "× real time, greedy, aligned",
+        _named(ENGINE, 1, True, 1, BATCH),
+        "times_real",
+        least=1000,
+        form=".0f",
+    ),
+)
+PLOTS = (Plot("gpu", "times_real", "× real time"),)
+
+
+def run(_repeats: int) -> Iterator[Row]:
+    """Each variant once; nothing without a GPU."""
+    if not whisper.cuda_devices():
+        print("  no CUDA device: nothing is measured here")
+        return
+    weights = CACHE / "turbo"
+    if not (weights / "preprocessor_config.json").exists():
+        print("  making random weights", flush=True)
+        make(weights, TURBO, WEIGHTS)
+    given = {"weights": str(weights), "device": "cuda", "compute_type": "float16"}
+    paths = [str(mp3(MINUTES))] * FILES
+    for call, options in _variants():
+        result = measured(Task(call, {**given, "paths": paths, **options}))
+        values = {
+            **result.value,
+            "times_real": round(result.value["audio_s"] / result.wall_s, 1),
+            "wall_s": round(result.wall_s, 3),
+            "cpu_s": round(result.cpu_s, 2),
+            "peak_mb": round(result.peak_mb, 1),
+        }
+        name = _named(call, **options)
+        print(f"  {name}: {values['times_real']:.0f} × real time", flush=True)
+        yield Row("gpu", name, values, {**options, "tokens": TOKENS, "files": FILES})
+
+
+def _variants() -> Iterator[tuple[str, dict[str, Any]]]:
+    for beam_size in (1, 5):
+        for workers in (1, 2):
+            common = {"beam_size": beam_size, "workers": workers, "batch": BATCH}
+            yield ENGINE, {**common, "align": True}
+            yield ENGINE, {**common, "align": False}
+            yield PIPELINE, {**common, "align": False}
+        yield PEER, {"beam_size": beam_size, "workers": 1, "batch": BATCH, "align": False}
+    for batch in BATCHES:
+        yield ENGINE, {"beam_size": 1, "workers": 1, "batch": batch, "align": True}
+
+
+def engine(
+    clock: Clock, paths: Sequence[str], beam_size: int, align: bool, **how: Any
+) -> dict[str, Any]:
+    """A task: every file's windows at once into the batcher, each file a job."""
+    loaded = _engine(**how)
+    windows = asyncio.run(asks(paths[0], _options(beam_size, align), loaded.mels))
+    loaded.decode(windows[: loaded.batch_limit])
+    batcher = Batcher(loaded)
+    with clock:
+        futures = [batcher.submit(job, ask) for ask in windows for job in range(len(paths))]
+        wait(futures)
+    tokens = [len(future.result().draft.tokens) for future in futures]
+    batcher.close()
+    audio_s = sum(ask.features.shape[1] for ask in windows) / 100 * len(paths)
+    return _worth(audio_s, tokens)
+
+
+def pipeline(
+    clock: Clock, paths: Sequence[str], beam_size: int, align: bool, **how: Any
+) -> dict[str, Any]:
+    """A task: all files at once through all of Sotto."""
+    loaded = _engine(**how)
+    options = _options(beam_size, align)
+    first = asyncio.run(asks(paths[0], options, loaded.mels))[: loaded.batch_limit]
+    loaded.decode(first)
+    made = with_engine(clock, paths, loaded, options)
+    tokens = [len(segment.tokens) for transcript in made for segment in transcript.segments]
+    return _worth(sum(transcript.duration_s for transcript in made), tokens)
+
+
+def peer(
+    clock: Clock, paths: Sequence[str], beam_size: int, align: bool, **how: Any
+) -> dict[str, Any]:
+    """A task: the files one after another through BatchedInferencePipeline."""
+    from faster_whisper import BatchedInferencePipeline, WhisperModel
+
+    model = WhisperModel(how["weights"], device=how["device"], compute_type=how["compute_type"])
+    options = {
+        "language": "en",
+        "beam_size": beam_size,
+        "word_timestamps": align,
+        "batch_size": how["batch"],
+        "suppress_tokens": FORCED["suppress_tokens"],
+        # CTranslate2 halves the sum of this and the prompt's four tokens.
+        "max_new_tokens": 2 * TOKENS - 4,
+    }
+    batched = BatchedInferencePipeline(model)
+    list(batched.transcribe(paths[0], **options)[0])
+    audio_s, tokens = 0.0, []
+    with clock:
+        for path in paths:
+            segments, info = batched.transcribe(path, **options)
+            tokens += [len(segment.tokens) for segment in segments]
+            audio_s += info.duration
+    return _worth(audio_s, tokens)
+
+
+def _worth(audio_s: float, tokens: Sequence[int]) -> dict[str, Any]:
+    """What was done; each item of `tokens` is one window's."""
+    return {"audio_s": audio_s, "windows": len(tokens), "tokens_a_window": sorted(set(tokens))}
+
+
+def _engine(
+    weights: str, device: str, compute_type: str, workers: int, batch: int
+) -> whisper.Whisper:
+    batching = whisper.Batching(threads=workers, encode=batch, decode=batch)
+    return whisper.load("random", Path(weights), device, compute_type, batching)
+
+
+def _options(beam_size: int, align: bool) -> Mapping[str, Any]:
+    return {
+        **FORCED,
+        "language": "en",
+        "beam_size": beam_size,
+        "max_new_tokens": TOKENS,
+        "without_timestamps": not align,
+    }

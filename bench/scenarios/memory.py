@@ -1,0 +1,75 @@
+"""The most memory that a process holds, for files of 10 minutes, 1 hour and 3 hours (mp3).
+
+*Front end*: Sotto's whole pipeline with an engine that has no weights; *base*: with the real one.
+faster-whisper is stopped at its first segment, by when it has prepared the whole file; what it
+needs beyond that is not counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from bench import ours
+from bench.measure import Result, Task, measured
+from bench.peers import BATCHED, SEQUENTIAL
+from bench.rows import Row
+from bench.speech import mp3
+from bench.table import Column, Goal, Plot
+
+TITLE = "Memory"
+COLUMNS = (
+    Column("minutes", "minutes", "d"),
+    Column("peak_mb", "peak MB", ".0f"),
+    Column("grown_mb", "more than for 10 min", ".0f"),
+    Column("wall_s", "wall s"),
+)
+FRONT, REAL = "Sotto, front end", "Sotto, base"
+GOALS = tuple(
+    Goal(f"MB more for 3 h than for 10 min, {name}", f"{name}, 180 min", "grown_mb", most=20)
+    for name in (FRONT, REAL)
+)
+PLOTS = (Plot("memory", "peak_mb", "peak MB", along="minutes", along_label="minutes of audio"),)
+SHORT, HOUR, LONG = 10, 60, 180
+
+
+def run(_repeats: int) -> Iterator[Row]:
+    """Each once: memory varies little."""
+    for name, tasks in (
+        (FRONT, {minutes: _front(minutes) for minutes in (SHORT, HOUR, LONG)}),
+        (REAL, {minutes: ours.task([_path(minutes)], language="en") for minutes in (SHORT, LONG)}),
+        (SEQUENTIAL.name, {minutes: _eager(minutes, False) for minutes in (SHORT, HOUR)}),
+        (BATCHED.name, {minutes: _eager(minutes, True) for minutes in (SHORT, HOUR)}),
+    ):
+        yield from _rows(name, tasks)
+
+
+def _rows(name: str, tasks: Mapping[int, Task]) -> Iterator[Row]:
+    least: Result | None = None
+    for minutes, task in tasks.items():
+        result = measured(task)
+        least = least or result
+        values = {
+            "system": name,
+            "minutes": minutes,
+            "peak_mb": round(result.peak_mb, 1),
+            "grown_mb": round(result.peak_mb - least.peak_mb, 1),
+            "wall_s": round(result.wall_s, 2),
+            "cpu_s": round(result.cpu_s, 2),
+        }
+        print(f"  {name}, {minutes} min: {result.peak_mb:.0f} MB", flush=True)
+        yield Row("memory", f"{name}, {minutes} min", values)
+
+
+def _path(minutes: int) -> str:
+    return str(mp3(minutes))
+
+
+def _front(minutes: int) -> Task:
+    return Task("bench.ours:all_but_engine", {"paths": [_path(minutes)]})
+
+
+def _eager(minutes: int, batched: bool) -> Task:
+    peer = BATCHED if batched else SEQUENTIAL
+    options = {**peer.options, "language": "en"}
+    call = {"path": _path(minutes), "options": options, **peer.settings()}
+    return Task("bench.peers:until_first_segment", call)
