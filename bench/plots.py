@@ -23,7 +23,8 @@ mpl.rcParams.update(
         "axes.axisbelow": True,
     }
 )
-OURS, OTHERS = "#1b6ca8", ("#b8bec5", "#8d959d", "#d9dde1")
+OURS, OTHERS = "#1b6ca8", ("#b8bec5", "#8d959d", "#666e76")
+US = "Sotto"
 WIDTH_IN = 6.4
 
 
@@ -49,7 +50,9 @@ def draw(rows: Sequence[Row], plot: Plot, path: Path) -> bool:
 def _bars(axes: Any, rows: Sequence[Row], plot: Plot) -> None:
     names = [row.variant for row in rows]
     values = [row.values[plot.value] for row in rows]
-    bars = axes.barh(names, values, color=[_colour(name, 0) for name in names])
+    compared = any(name.startswith(US) for name in names)
+    colours = [_colour(name, 0) if compared else OURS for name in names]
+    bars = axes.barh(names, values, color=colours)
     axes.bar_label(bars, fmt="%.3g", padding=3)
     axes.invert_yaxis()
     axes.set_xlabel(plot.label)
@@ -90,4 +93,4 @@ def _lines(axes: Any, rows: Sequence[Row], plot: Plot, along: str) -> None:
 
 def _colour(name: str, number: int) -> str:
     """The colour of a system's bars or line: only ours has one."""
-    return OURS if name.startswith("Sotto") else OTHERS[number % len(OTHERS)]
+    return OURS if name.startswith(US) else OTHERS[number % len(OTHERS)]

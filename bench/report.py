@@ -20,7 +20,7 @@ FRAME = """# Benchmarks
 Generated from `bench/results/` by `python -m bench report`. To measure again:
 
 ```
-make bench                      # everything; an hour and a half on two cores
+make bench                      # everything; about two hours on two cores
 python -m bench long clips      # some scenarios
 python -m bench report          # this page, from the rows
 ```
@@ -29,7 +29,7 @@ python -m bench report          # this page, from the rows
 are shown. Wall and CPU seconds leave out the loading of the model, for everyone; the peak of memory
 is that of the whole process. The systems get the same weights, number format and files.
 faster-whisper runs with the number of threads, and batch size, that is fastest here on the first
-three minutes. Ratios are medians over runs side by side.
+three minutes (each row of `bench/results/` says which). Ratios are medians over runs side by side.
 
 **The speech** is recorded by professional speakers, five languages, a sentence or a few words each,
 in random order with pauses of 0.3 to 1.6 s. Words are known, and where each sentence begins and

@@ -22,6 +22,8 @@ from bench.measure import ROOT
 RESULTS = ROOT / "bench" / "results"
 SEED = 7
 """Orders the speech, chooses the clips, makes the random weights."""
+RESULTING = (":!bench/results", ":!docs/benchmarks.md", ":!docs/benchmarks")
+"""What running the bench itself changes, in git's words."""
 PACKAGES = ("ctranslate2", "faster-whisper", "numpy", "onnxruntime", "av")
 
 
@@ -92,10 +94,10 @@ def _place(record: Record) -> str:
 
 @functools.cache
 def commit() -> dict[str, Any]:
-    """The commit that is checked out, and whether files differ from it."""
+    """The commit that is checked out, and whether files other than results differ from it."""
     try:
         name = _output(["git", "rev-parse", "--short=12", "HEAD"])
-        dirty = bool(_output(["git", "status", "--porcelain"]))
+        dirty = bool(_output(["git", "status", "--porcelain", "--", ".", *RESULTING]))
     except (OSError, subprocess.CalledProcessError):
         return {"commit": "unknown", "dirty": True}
     return {"commit": name, "dirty": dirty}

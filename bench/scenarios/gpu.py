@@ -1,8 +1,9 @@
 """A model of large-v3-turbo's shape with random weights on a GPU, float16, 16 files in flight.
 
 Every window yields 100 tokens. *Engine*: windows cut beforehand, straight into the batcher;
-*pipeline*: whole files, decoding, VAD and features included, without alignment. × real time counts
-the seconds of the windows for the engine, and those of the files for the other two.
+*pipeline*: whole files, decoding, VAD and features included, without alignment.
+`BatchedInferencePipeline` gets the same files one after another. × real time counts the seconds of
+the windows for the engine, and those of the files for the other two.
 """
 
 from __future__ import annotations
@@ -40,13 +41,13 @@ BATCHES = (8, 32, 64)
 ENGINE = "bench.scenarios.gpu:engine"
 PIPELINE = "bench.scenarios.gpu:pipeline"
 PEER = "bench.scenarios.gpu:peer"
+KINDS = {ENGINE: "Sotto, engine", PIPELINE: "Sotto, pipeline", PEER: "BatchedInferencePipeline"}
 
 
 def _named(call: str, beam_size: int, align: bool, workers: int, batch: int) -> str:
-    kind = call.rpartition(":")[2]
     search = "greedy" if beam_size == 1 else f"beam {beam_size}"
     aligned = "aligned" if align else "not aligned"
-    return f"{kind}, {search}, {aligned}, workers {workers}, batch {batch}"
+    return f"{KINDS[call]}, {search}, {aligned}, workers {workers}, batch {batch}"
 
 
 GOALS = (
