@@ -17,7 +17,7 @@ root.addHandler(ours)
 level = root.level
 import sotto.worker.serve
 early = "runpod" in sys.modules
-from sotto.worker import sdk
+from sotto.net import sdk
 runpod = sdk.load()
 from runpod.serverless.modules.rp_logger import RunPodLogger
 print(json.dumps({

@@ -16,6 +16,7 @@ from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies, select_proxy
 
 from sotto.errors import SourceForbidden, SourceUnreachable
+from sotto.net import sdk
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 PATH_SHOWN = 200
@@ -87,7 +88,8 @@ def pinned_adapter(address: str) -> HTTPAdapter:
 
 
 def _guard() -> Any:
-    """The SDK's guard, imported when first needed: that takes more than a second."""
+    """The SDK's guard, imported when first needed: the SDK takes its time."""
+    sdk.load()
     from runpod.serverless.utils import rp_ssrf
 
     return rp_ssrf

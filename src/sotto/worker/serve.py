@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from sotto import log
+from sotto.net import sdk
 from sotto.settings import Settings, SettingsError
 from sotto.worker import job as jobs
-from sotto.worker import sdk
 from sotto.workshop import Workshop
 
 TEST_INPUT = "test_input.json"
