@@ -59,7 +59,7 @@ TYPES = {"audio.pcm", "audio.vad", "audio.windows", "engine.base", "transcript.s
 ONLY_IN = {
     "av": {"audio.decode"},
     "ctranslate2": {"engine.whisper"},
-    "faster_whisper": {"audio.vad", "audio.features", "engine.whisper"},
+    "faster_whisper": {"audio.vad", "audio.features", "engine.tokens", "engine.whisper"},
     "onnxruntime": {"audio.vad"},
     "runpod": {"net", "worker"},
 }

@@ -147,7 +147,7 @@ def test_words_are_aligned_in_the_language_of_their_own_window(recorded, base):
     )
     assert [d.language for d in decoded] == ["en", "es", "en"]
     started = sorted(args[1][1] for args, _ in recorded.named("align"))
-    assert started == sorted(base._tokenizer(code, "transcribe").language for code in ("en", "es"))
+    assert started == sorted(base._tokens.of(code).language for code in ("en", "es"))
 
 
 @pytest.mark.model

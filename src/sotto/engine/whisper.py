@@ -1,7 +1,7 @@
 """Whisper on CTranslate2: encode once, then detect, generate, translate and align.
 
-Invariant: the only importer of ctranslate2, and of faster-whisper's tokenizer and alignment; what
-either raises leaves here as EngineError or OutOfMemory.
+Invariant: the only importer of ctranslate2, and of faster-whisper's alignment; what either raises
+leaves here as EngineError or OutOfMemory.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any
 import ctranslate2
 import numpy as np
 from faster_whisper import WhisperModel
-from faster_whisper.tokenizer import Tokenizer
-from faster_whisper.transcribe import get_suppressed_tokens, merge_punctuations
+from faster_whisper.transcribe import merge_punctuations
 from numpy.typing import NDArray
 
-from sotto.engine.base import PROMPT, Ask, Decoded, Draft, TimedWord, best, distrusted, is_silence
+from sotto.engine.base import Ask, Decoded, Draft, TimedWord, best, distrusted, is_silence
+from sotto.engine.tokens import Tokens
 from sotto.errors import EngineError, OutOfMemory
 
 CONTEXT = 448
@@ -93,12 +93,11 @@ class Whisper:
         self._batching = batching
         self._whisper = model
         self._ct2: Any = model.model
-        self._tokenizers: dict[tuple[str, str], Tokenizer] = {}
+        self._tokens = Tokens(model.hf_tokenizer, multilingual=self.multilingual)
 
     def tokenize(self, text: str) -> tuple[int, ...]:
-        """Tokens of a prompt, the last 223 of them: no more fits before a window's text."""
-        tokens = self._tokenizer("en", "transcribe").encode(" " + text.strip())
-        return tuple(tokens[-PROMPT:])
+        """Tokens of a prompt, the last of them that fit before a window's text."""
+        return self._tokens.of_prompt(text)
 
     def close(self) -> None:
         """Free the device's memory."""
@@ -129,10 +128,9 @@ class Whisper:
                     best((*ask.drafts, draft), ask.thresholds), temperature=draft.temperature
                 )
             kept[row] = draft
-        rows = sorted(kept)
         words = self._align(asks, encoded, languages, kept) if asks[0].align else {}
-        translations = self._translate(asks, encoded, languages) if asks[0].translate else {}
-        for row in rows:
+        translations = self._translate(asks, encoded, languages, kept) if asks[0].translate else {}
+        for row in kept:
             results[row] = _decoded(
                 asks[row], kept[row], languages[row], words.get(row), translations.get(row)
             )
@@ -190,7 +188,7 @@ class Whisper:
         ask = asks[0]
         decoding = ask.decoding
         prompts = [
-            self._prompt(a, language, task)
+            self._tokens.before(a, language, task)
             for a, (language, _) in zip(asks, languages, strict=True)
         ]
         if ask.temperature > 0:
@@ -211,7 +209,7 @@ class Whisper:
             no_repeat_ngram_size=decoding.no_repeat_ngram_size,
             max_length=_max_length(len(prompts[0]), min(decoding.max_new_tokens or room, room)),
             suppress_blank=True,
-            suppress_tokens=self._suppressed(decoding.suppress_tokens),
+            suppress_tokens=self._tokens.suppressed(decoding.suppress_tokens),
             return_scores=True,
             return_no_speech_prob=True,
             **search,
@@ -220,14 +218,9 @@ class Whisper:
             raise EngineError(f"{len(asks)} windows were decoded, {len(results)} came back")
         return list(results)
 
-    def _prompt(self, ask: Ask, language: str, task: str) -> list[int]:
-        tokenizer = self._tokenizer(language, task)
-        before = [tokenizer.sot_prev, *ask.prompt] if ask.prompt else []
-        return [*before, *tokenizer.sot_sequence, tokenizer.no_timestamps]
-
     def _draft(self, ask: Ask, result: Any) -> Draft:
         tokens = tuple(result.sequences_ids[0])
-        text = self._tokenizer("en", "transcribe").decode(list(tokens))
+        text = self._tokens.text(tokens)
         # generate's score is divided by length ** penalty; the average counts end-of-text too.
         total = result.scores[0] * len(tokens) ** ask.decoding.length_penalty
         packed = text.strip().encode()
@@ -241,11 +234,21 @@ class Whisper:
         )
 
     def _translate(
-        self, asks: Sequence[Ask], encoded: Any, languages: Sequence[tuple[str, float]]
+        self,
+        asks: Sequence[Ask],
+        encoded: Any,
+        languages: Sequence[tuple[str, float]],
+        kept: dict[int, Draft],
     ) -> dict[int, str]:
-        results = self._search(asks, encoded, languages, "translate")
-        decode = self._tokenizer("en", "translate").decode
-        return {row: decode(result.sequences_ids[0]) for row, result in enumerate(results)}
+        """English texts. A window that is tried again is translated when its text is believed."""
+        if not kept:
+            return {}
+        called, some = self._rows(encoded, list(kept), len(asks))
+        results = self._search(
+            [asks[row] for row in called], some, [languages[row] for row in called], "translate"
+        )
+        texts = (self._tokens.text(tuple(result.sequences_ids[0])) for result in results)
+        return dict(zip(called, texts, strict=True))
 
     def _align(
         self,
@@ -256,39 +259,29 @@ class Whisper:
     ) -> dict[int, tuple[TimedWord, ...]]:
         """Words with times. `align` takes one start sequence a call, so one call a language."""
         groups: dict[str, list[int]] = defaultdict(list)
-        words: dict[int, tuple[TimedWord, ...]] = {}
+        words: dict[int, tuple[TimedWord, ...]] = dict.fromkeys(kept, ())
         for row in kept:
             if kept[row].tokens:
                 groups[languages[row][0]].append(row)
-            else:
-                words[row] = ()
         for language, rows in groups.items():
-            tokenizer = self._tokenizer(language, "transcribe")
-            whole = len(rows) == len(asks) or self.device == "cuda"
-            called = range(len(asks)) if whole else rows
-            some = encoded if whole else _storage(np.asarray(encoded)[rows])
-            texts = [_text_tokens(kept[row], tokenizer) if row in kept else [] for row in called]
+            called, some = self._rows(encoded, rows, len(asks))
+            texts = [self._tokens.of_text(kept[r].tokens) if r in kept else [] for r in called]
             frames = [max(SHORTEST, asks[row].features.shape[1]) for row in called]
+            tokenizer = self._tokens.of(language)
             aligned = self._whisper.find_alignment(tokenizer, texts, some, frames)
             for row, timings in zip(called, aligned, strict=True):
                 if row in rows:
                     words[row] = _timed(timings)
         return words
 
-    def _suppressed(self, tokens: tuple[int, ...]) -> list[int]:
-        tokenizer = self._tokenizer("en", "transcribe")
-        return [t for t in get_suppressed_tokens(tokenizer, list(tokens)) if t is not None]
+    def _rows(self, encoded: Any, rows: Sequence[int], count: int) -> tuple[Sequence[int], Any]:
+        """The rows to call with for the sake of `rows`, and their encoder output.
 
-    def _tokenizer(self, language: str, task: str) -> Tokenizer:
-        known = self._tokenizers.get((language, task))
-        if known is None:
-            known = Tokenizer(self._whisper.hf_tokenizer, self.multilingual, task, language)
-            self._tokenizers[language, task] = known
-        return known
-
-
-def _text_tokens(draft: Draft, tokenizer: Tokenizer) -> list[int]:
-    return [token for token in draft.tokens if token < tokenizer.eot]
+        Encoder output on a GPU has no selection of rows, so there all `count` rows are called.
+        """
+        if len(rows) == count or self.device == "cuda":
+            return range(count), encoded
+        return rows, _storage(np.asarray(encoded)[list(rows)])
 
 
 def _timed(timings: list[dict[str, Any]]) -> tuple[TimedWord, ...]:

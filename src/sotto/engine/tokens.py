@@ -1,0 +1,53 @@
+"""Texts in, token ids out, and back: everything that the engine asks of the tokenizer.
+
+Invariant: one tokenizer for each language and task, made when first needed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from faster_whisper.tokenizer import Tokenizer
+from faster_whisper.transcribe import get_suppressed_tokens
+
+from sotto.engine.base import PROMPT, Ask
+
+
+class Tokens:
+    """The tokenizer of one model."""
+
+    def __init__(self, tokenizer: Any, *, multilingual: bool) -> None:
+        self._plain = tokenizer
+        self._multilingual = multilingual
+        self._known: dict[tuple[str, str], Tokenizer] = {}
+
+    def of(self, language: str = "en", task: str = "transcribe") -> Tokenizer:
+        """faster-whisper's tokenizer for a language and a task; texts are the same in all."""
+        known = self._known.get((language, task))
+        if known is None:
+            known = Tokenizer(self._plain, self._multilingual, task, language)
+            self._known[language, task] = known
+        return known
+
+    def of_prompt(self, text: str) -> tuple[int, ...]:
+        """Tokens of a prompt, the last 223 of them: no more fits before a window's text."""
+        return tuple(self.of().encode(" " + text.strip())[-PROMPT:])
+
+    def before(self, ask: Ask, language: str, task: str) -> list[int]:
+        """All that stands before a window's text: its prompt, language and task."""
+        tokenizer = self.of(language, task)
+        prompt = [tokenizer.sot_prev, *ask.prompt] if ask.prompt else []
+        return [*prompt, *tokenizer.sot_sequence, tokenizer.no_timestamps]
+
+    def text(self, tokens: tuple[int, ...]) -> str:
+        """The text of tokens, whatever its language."""
+        return str(self.of().decode(list(tokens)))
+
+    def of_text(self, tokens: tuple[int, ...]) -> list[int]:
+        """Those of the tokens that are text."""
+        end = self.of().eot
+        return [token for token in tokens if token < end]
+
+    def suppressed(self, tokens: tuple[int, ...]) -> list[int]:
+        """The tokens never to be produced; -1 stands for all that are no speech."""
+        return [t for t in get_suppressed_tokens(self.of(), list(tokens)) if t is not None]
