@@ -24,6 +24,7 @@ from bench.table import Column, Goal, Plot
 from bench.weights import FORCED, TURBO, make
 from sotto.engine import whisper
 from sotto.engine.batcher import Batcher
+from sotto.engine.devices import Batching
 
 TITLE = "On a GPU"
 COLUMNS = (
@@ -164,7 +165,7 @@ def _worth(audio_s: float, tokens: Sequence[int]) -> dict[str, Any]:
 def _engine(
     weights: str, device: str, compute_type: str, workers: int, batch: int
 ) -> whisper.Whisper:
-    batching = whisper.Batching(threads=workers, encode=batch, decode=batch)
+    batching = Batching(threads=workers, encode=batch, decode=batch)
     return whisper.load("random", Path(weights), device, compute_type, batching)
 
 

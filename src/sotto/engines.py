@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sotto.engine.base import Engine
 from sotto.engine.batcher import Batcher
+from sotto.engine.devices import CPU, CUDA, Batching
 from sotto.engine.fake import FakeEngine
 from sotto.errors import UnknownModel
 from sotto.models.compute import choose
@@ -88,8 +89,8 @@ def build(name: str, folder: Path, options: EngineOptions) -> Engine:
     if device == "auto":
         device = "cuda" if whisper.cuda_devices() else "cpu"
     compute_type = choose(options.compute_type, device, whisper.compute_types(device))
-    best = whisper.CUDA if device == "cuda" else replace(whisper.CPU, threads=cores())
-    batching = whisper.Batching(
+    best = CUDA if device == "cuda" else replace(CPU, threads=cores())
+    batching = Batching(
         threads=options.model_workers or best.threads,
         encode=options.encode_batch or best.encode,
         decode=options.decode_batch or best.decode,

@@ -16,6 +16,7 @@ from tests.speech_data import Clip, clip
 from sotto.audio.source import SourceLimits
 from sotto.engine import whisper
 from sotto.engine.batcher import Batcher
+from sotto.engine.devices import CPU
 from sotto.engine.whisper import Whisper
 from sotto.net import Net, NetLimits
 from sotto.pipeline import Tools, transcribe
@@ -28,7 +29,7 @@ Transcribe = Callable[..., list[Transcript]]
 @pytest.fixture(scope="session")
 def base(weights: Path) -> Iterator[Whisper]:
     """Whisper base, two workers of one thread."""
-    batching = replace(whisper.CPU, threads=2)
+    batching = replace(CPU, threads=2)
     engine = whisper.load("base", weights / "base", "cpu", "int8", batching)
     yield engine
     engine.close()
@@ -37,7 +38,7 @@ def base(weights: Path) -> Iterator[Whisper]:
 @pytest.fixture(scope="session")
 def tiny(weights: Path) -> Iterator[Whisper]:
     """Whisper tiny.en, which knows only English."""
-    engine = whisper.load("tiny.en", weights / "tiny.en", "cpu", "int8", whisper.CPU)
+    engine = whisper.load("tiny.en", weights / "tiny.en", "cpu", "int8", CPU)
     yield engine
     engine.close()
 

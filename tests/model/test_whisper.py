@@ -21,6 +21,7 @@ from tests.speech_data import clip
 from sotto.audio.features import log_mel
 from sotto.engine import whisper
 from sotto.engine.base import Ask, Decoded, Thresholds
+from sotto.engine.devices import CPU
 from sotto.engine.whisper import Whisper
 from sotto.errors import EngineError
 
@@ -303,14 +304,14 @@ def test_a_model_that_lacks_a_file_is_refused(weights: Path, tmp_path: Path, wit
         if file.name != without:
             (tmp_path / file.name).symlink_to(file)
     with pytest.raises(EngineError, match="tiny"):
-        whisper.load("tiny.en", tmp_path, "cpu", "int8", whisper.CPU)
+        whisper.load("tiny.en", tmp_path, "cpu", "int8", CPU)
 
 
 def test_a_model_that_is_damaged_is_refused(weights: Path, tmp_path: Path):
     shutil.copytree(weights / "tiny.en", tmp_path / "model", ignore=lambda *_: ["model.bin"])
     (tmp_path / "model" / "model.bin").write_bytes(b"\0" * 1000)
     with pytest.raises(EngineError, match="tiny"):
-        whisper.load("tiny.en", tmp_path / "model", "cpu", "int8", whisper.CPU)
+        whisper.load("tiny.en", tmp_path / "model", "cpu", "int8", CPU)
 
 
 def test_a_wrong_request_is_the_engines_error_and_it_goes_on(base: Whisper, heard, alone):

@@ -12,6 +12,9 @@ from faster_whisper.transcribe import get_suppressed_tokens
 
 from sotto.engine.base import PROMPT, Ask
 
+CONTEXT = 448
+"""Positions of Whisper's decoder: prompt and text together."""
+
 
 class Tokens:
     """The tokenizer of one model."""
@@ -51,3 +54,14 @@ class Tokens:
     def suppressed(self, tokens: tuple[int, ...]) -> list[int]:
         """The tokens never to be produced; -1 stands for all that are no speech."""
         return [t for t in get_suppressed_tokens(self.of(), list(tokens)) if t is not None]
+
+
+def max_length(prompt: int, new_tokens: int | None) -> int:
+    """`max_length` for `generate` such that it produces `new_tokens` at most; None: all that fit.
+
+    CTranslate2 allows the lesser of `max_length / 2` and `max_length` less the `prompt`'s tokens,
+    the last of which it does not count.
+    """
+    room = CONTEXT - prompt
+    wanted = min(new_tokens or room, room)
+    return max(2 * wanted, wanted + prompt - 1)

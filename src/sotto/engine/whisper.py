@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,10 @@ from faster_whisper.transcribe import merge_punctuations
 from numpy.typing import NDArray
 
 from sotto.engine.base import Ask, Decoded, Draft, TimedWord, best, distrusted, is_silence
-from sotto.engine.tokens import Tokens
+from sotto.engine.devices import Batching
+from sotto.engine.tokens import Tokens, max_length
 from sotto.errors import EngineError, OutOfMemory
 
-CONTEXT = 448
-"""Positions of Whisper's decoder: prompt and text together."""
 FRAMES = 3000
 """Frames of log-mel that the encoder takes: 30 s."""
 SHORTEST = 2
@@ -41,25 +40,6 @@ def cuda_devices() -> int:
 def compute_types(device: str) -> set[str]:
     """Number formats in which `device` can hold weights."""
     return set(ctranslate2.get_supported_compute_types(device))
-
-
-@dataclass(frozen=True, slots=True)
-class Batching:
-    """How a device is kept busy.
-
-    `threads`: model workers that share one copy of the weights, each with one thread on a CPU.
-    `encode`, `decode`: windows in one call of the encoder and of the decoder.
-    """
-
-    threads: int
-    encode: int
-    decode: int
-
-
-CPU = Batching(threads=1, encode=1, decode=8)
-"""Measured with base int8: encoding two windows together is slower than one after the other,
-decoding eight together is 1.7 times as fast as one by one."""
-CUDA = Batching(threads=1, encode=16, decode=16)
 
 
 def load(name: str, folder: Path, device: str, compute_type: str, batching: Batching) -> Whisper:
@@ -113,7 +93,8 @@ class Whisper:
     def _decode(self, asks: Sequence[Ask]) -> list[Decoded | Ask]:
         encoded = self._encode(asks)
         languages = self._languages(asks, encoded)
-        drafts = self._generate(asks, encoded, languages)
+        found = self._search(asks, encoded, languages, "transcribe")
+        drafts = [self._draft(ask, result) for ask, result in zip(asks, found, strict=True)]
         results: list[Decoded | Ask | None] = [None] * len(asks)
         kept: dict[int, Draft] = {}
         for row, (ask, draft) in enumerate(zip(asks, drafts, strict=True)):
@@ -121,7 +102,7 @@ class Whisper:
                 if not ask.is_last_try:
                     # A language that was heard is heard again: given, it would pass for certain.
                     results[row] = replace(
-                        ask, drafts=(*ask.drafts, draft), encoded=self._row(encoded, row)
+                        ask, drafts=(*ask.drafts, draft), encoded=self._saved(encoded, row)
                     )
                     continue
                 draft = replace(
@@ -151,7 +132,7 @@ class Whisper:
                 done[row] = values
         return _storage(np.stack(done))
 
-    def _row(self, encoded: Any, row: int) -> NDArray[np.float32] | None:
+    def _saved(self, encoded: Any, row: int) -> NDArray[np.float32] | None:
         """A row to keep for another try; on a GPU it is encoded anew, its memory is worth more."""
         return None if self.device == "cuda" else np.array(np.asarray(encoded)[row])
 
@@ -170,12 +151,6 @@ class Whisper:
                 token, probability = found[row][0]
                 languages.append((token[2:-2], float(probability)))
         return languages
-
-    def _generate(
-        self, asks: Sequence[Ask], encoded: Any, languages: Sequence[tuple[str, float]]
-    ) -> list[Draft]:
-        results = self._search(asks, encoded, languages, "transcribe")
-        return [self._draft(ask, result) for ask, result in zip(asks, results, strict=True)]
 
     def _search(
         self,
@@ -200,14 +175,13 @@ class Whisper:
             }
         else:
             search = {"beam_size": decoding.beam_size, "patience": decoding.patience}
-        room = CONTEXT - len(prompts[0])
         results = self._ct2.generate(
             encoded,
             prompts,
             length_penalty=decoding.length_penalty,
             repetition_penalty=decoding.repetition_penalty,
             no_repeat_ngram_size=decoding.no_repeat_ngram_size,
-            max_length=_max_length(len(prompts[0]), min(decoding.max_new_tokens or room, room)),
+            max_length=max_length(len(prompts[0]), decoding.max_new_tokens),
             suppress_blank=True,
             suppress_tokens=self._tokens.suppressed(decoding.suppress_tokens),
             return_scores=True,
@@ -309,15 +283,6 @@ def _decoded(
 ) -> Decoded:
     decoded = Decoded(draft, words, translation, language[0], language[1], silent=False)
     return decoded.silenced() if is_silence(draft, ask.thresholds) else decoded
-
-
-def _max_length(prompt: int, new_tokens: int) -> int:
-    """`max_length` for `generate` such that it produces `new_tokens` at most.
-
-    CTranslate2 allows the lesser of `max_length / 2` and `max_length` less the `prompt`'s tokens,
-    the last of which it does not count.
-    """
-    return max(2 * new_tokens, new_tokens + prompt - 1)
 
 
 def _padded(features: NDArray[np.float32]) -> NDArray[np.float32]:
