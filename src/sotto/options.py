@@ -10,11 +10,10 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from sotto.audio.pcm import WINDOW_S
 from sotto.languages import LANGUAGES
 from sotto.transcript.formats import FORMATS
 
-WINDOW_S = 30.0
-"""The longest stretch of audio that Whisper's encoder takes."""
 FORMAT_NAMES = ", ".join(FORMATS)
 
 
@@ -33,7 +32,7 @@ class VadParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     ] = 0
     max_speech_duration_s: Annotated[
         float, Meta(ge=1, le=WINDOW_S, description="Speech longer than this is cut at a pause.")
-    ] = WINDOW_S
+    ] = float(WINDOW_S)
     min_silence_duration_ms: Annotated[
         int, Meta(ge=0, le=30_000, description="A pause shorter than this does not end speech.")
     ] = 160

@@ -12,6 +12,8 @@ from concurrent.futures import Executor
 from contextlib import aclosing
 from dataclasses import dataclass
 
+import msgspec
+
 from sotto.asking import Asker
 from sotto.audio.decode import count_channels, decode
 from sotto.audio.features import log_mel
@@ -115,12 +117,4 @@ def clips(request: Request) -> list[Span]:
 
 def vad(request: Request) -> VadOptions:
     """The request's VAD parameters, in samples."""
-    given = request.options.vad_parameters
-    return vad_options(
-        threshold=given.threshold,
-        neg_threshold=given.neg_threshold,
-        min_speech_duration_ms=given.min_speech_duration_ms,
-        max_speech_duration_s=given.max_speech_duration_s,
-        min_silence_duration_ms=given.min_silence_duration_ms,
-        speech_pad_ms=given.speech_pad_ms,
-    )
+    return vad_options(**msgspec.structs.asdict(request.options.vad_parameters))

@@ -6,15 +6,14 @@ named in the answer's warnings. An option that only Sotto has is refused when it
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sotto.errors import RequestError
 from sotto.net import check_headers
 from sotto.options import Options
-
-CUES = ("srt", "vtt")
-"""The formats that have lines of a width."""
+from sotto.transcript.formats import WITH_LINES
 
 
 def refuse_conflicts(given: Mapping[str, Any], options: Options) -> None:
@@ -30,7 +29,7 @@ def refuse_conflicts(given: Mapping[str, Any], options: Options) -> None:
             f"{vad.neg_threshold}: expected a probability from 0 to 'threshold' ({vad.threshold})",
         )
     for field in ("compression_ratio_threshold", "logprob_threshold", "no_speech_threshold"):
-        if getattr(options, field) != getattr(options, field):
+        if math.isnan(getattr(options, field)):
             raise RequestError(field, "nan: expected a number")
 
 
@@ -64,7 +63,7 @@ def _conflicts(given: Mapping[str, Any], options: Options) -> Iterator[tuple[str
     if options.multilingual and options.condition_on_previous_text:
         yield "multilingual", "a text in one language prompts another; drop one of the two"
     for field in ("max_line_width", "max_line_count"):
-        if field in given and not {options.transcription, options.translation} & set(CUES):
-            yield field, f"goes with the formats {' and '.join(CUES)}; neither is asked for"
+        if field in given and not {options.transcription, options.translation} & set(WITH_LINES):
+            yield field, f"goes with the formats {' and '.join(WITH_LINES)}; neither is asked for"
     if options.max_line_count is not None and options.max_line_width is None:
         yield "max_line_count", "goes with 'max_line_width'; it is not given"

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import io
 import time
-import wave
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
@@ -18,6 +16,7 @@ import numpy as np
 import pytest
 from faster_whisper.audio import decode_audio
 from tests.gate import Gate, ask
+from tests.sound import wav
 from tests.speech_data import clip
 
 from sotto.audio.source import SourceLimits
@@ -36,17 +35,6 @@ RATE = 16_000
 T = TypeVar("T")
 
 Workplace = Callable[..., Tools]
-
-
-def wav(pcm: np.ndarray) -> bytes:
-    """16 kHz 16-bit, mono, or (samples, channels)."""
-    file = io.BytesIO()
-    with wave.open(file, "wb") as sound:
-        sound.setnchannels(pcm.shape[1] if pcm.ndim > 1 else 1)
-        sound.setsampwidth(2)
-        sound.setframerate(RATE)
-        sound.writeframes((pcm * 32767).astype("<i2").tobytes())
-    return file.getvalue()
 
 
 @cache

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import itertools
 import re
-import wave
 from collections.abc import Iterator
 
 import jiwer
@@ -14,6 +13,7 @@ import pytest
 import srt
 import webvtt
 from tests.model.conftest import LONG, SHORT, Transcribe
+from tests.sound import wav
 from tests.speech_data import Clip, clip
 
 from sotto.transcript.formats import render
@@ -41,17 +41,6 @@ def word_errors(spoken: Clip, transcript: Transcript) -> float:
 
 def words(transcript: Transcript) -> list[Word]:
     return [word for segment in transcript.segments for word in segment.words]
-
-
-def wav(pcm: np.ndarray) -> bytes:
-    """16 kHz mono 16-bit."""
-    file = io.BytesIO()
-    with wave.open(file, "wb") as sound:
-        sound.setnchannels(1)
-        sound.setsampwidth(2)
-        sound.setframerate(RATE)
-        sound.writeframes((pcm * 32767).astype("<i2").tobytes())
-    return file.getvalue()
 
 
 @pytest.mark.parametrize("name", SHORT)

@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.model.conftest import Transcribe
+from tests.sound import wav
 from tests.speech_data import clip
 
+from sotto.audio.decode import decode
 from sotto.audio.features import log_mel
 from sotto.audio.pcm import RATE
+from sotto.audio.source import SourceFile
 from sotto.engine.base import PROMPT, Ask, Decoding, Thresholds
 from sotto.engine.whisper import Whisper
 from sotto.request import parse
@@ -62,9 +65,6 @@ def recorded(base: Whisper, monkeypatch: pytest.MonkeyPatch) -> Recorder:
 
 
 def sound(name: str, seconds: float | None = None) -> np.ndarray:
-    from sotto.audio.decode import decode
-    from sotto.audio.source import SourceFile
-
     path = clip(name).path
     pcm = np.concatenate(list(decode(SourceFile(path, path.stat().st_size), 3600)))
     return pcm if seconds is None else pcm[: round(seconds * RATE)]
@@ -156,7 +156,7 @@ def test_with_multilingual_each_segment_tells_its_language(transcribed: Transcri
     quiet = np.zeros(2 * RATE, np.float32)
     english, spanish = sound("en-long", 28), sound("es-long", 28)
     both = np.concatenate([english, quiet, spanish])
-    [transcript] = transcribed(wave(both), multilingual=True, beam_size=1)
+    [transcript] = transcribed(wav(both), multilingual=True, beam_size=1)
     spoken = {code: [s for s in transcript.segments if s.language == code] for code in ("en", "es")}
     assert spoken["en"][0].start_s < 5
     assert spoken["es"][-1].end_s > 50
@@ -233,16 +233,3 @@ def test_jobs_at_once_do_not_move_each_others_words(transcribed: Transcribe):
         assert [(s.text, s.start_s, s.end_s) for s in one.segments] == [
             (s.text, s.start_s, s.end_s) for s in other.segments
         ]
-
-
-def wave(pcm: np.ndarray) -> bytes:
-    import io
-    import wave as waves
-
-    file = io.BytesIO()
-    with waves.open(file, "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(RATE)
-        out.writeframes((pcm * 32767).astype("<i2").tobytes())
-    return file.getvalue()

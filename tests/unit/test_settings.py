@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Meta
 
+from sotto.models.fetch import HUB_ENDPOINT
 from sotto.settings import SECRETS, Settings, SettingsError, variable
 
 NUMBERS = [
@@ -215,3 +216,7 @@ def test_the_temporary_folder_is_the_systems_own_unless_set() -> None:
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         Settings().model = "tiny"
+
+
+def test_the_hub_of_the_settings_is_that_of_the_builder() -> None:
+    assert Settings().hub_endpoint == HUB_ENDPOINT

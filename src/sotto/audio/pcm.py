@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 RATE = 16_000
 """Samples a second."""
 
+WINDOW_S = 30
+"""The longest stretch of audio, in seconds, that Whisper's encoder takes."""
+
 Pcm = NDArray[np.float32]
 
 

@@ -13,10 +13,10 @@ from itertools import pairwise, zip_longest
 
 import numpy as np
 
-from sotto.audio.pcm import RATE, Pcm, Span
+from sotto.audio.pcm import RATE, WINDOW_S, Pcm, Span
 from sotto.audio.vad import FRAME, Heard, Speech
 
-WINDOW = 30 * RATE
+WINDOW = WINDOW_S * RATE
 """The most samples that Whisper's encoder takes."""
 NEARLY_FULL = 22 * RATE
 """A window may end at a long pause from this length on, although more would fit."""

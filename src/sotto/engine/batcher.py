@@ -95,9 +95,9 @@ class Batcher:
         with self._changed:
             if self._fault is not None or self._closing:
                 raise EngineError("the engine has stopped; this worker takes no more work")
-            if sum(map(len, self._queues.values())) >= self._max_waiting:
+            if self._waiting() >= self._max_waiting:
                 self._drop_cancelled()
-            if sum(map(len, self._queues.values())) >= self._max_waiting:
+            if self._waiting() >= self._max_waiting:
                 raise Overloaded(f"{self._max_waiting} windows wait for the device already")
             self._queues.setdefault(job, deque()).append(ticket)
             self._changed.notify()
@@ -144,8 +144,7 @@ class Batcher:
     def _take(self) -> list[Ticket]:
         """Remove the next batch from the queues; the jobs it serves go to the end of the turn."""
         self._drop_cancelled()
-        waiting = sum(map(len, self._queues.values()))
-        share = -(-waiting // self._idle)
+        share = -(-self._waiting() // self._idle)
         chosen = take_batch(list(self._queues.values()), min(self._limit, share))
         for ticket in chosen:
             queue = self._queues.pop(ticket.job)
@@ -153,6 +152,9 @@ class Batcher:
             if queue:
                 self._queues[ticket.job] = queue
         return chosen
+
+    def _waiting(self) -> int:
+        return sum(map(len, self._queues.values()))
 
     def _drop_cancelled(self) -> None:
         for job, queue in list(self._queues.items()):

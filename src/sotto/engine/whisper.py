@@ -19,13 +19,14 @@ from faster_whisper import WhisperModel
 from faster_whisper.transcribe import merge_punctuations
 from numpy.typing import NDArray
 
+from sotto.audio.pcm import WINDOW_S
 from sotto.engine.base import Ask, Decoded, Draft, TimedWord, best, distrusted, is_silence
 from sotto.engine.devices import Batching
 from sotto.engine.tokens import Tokens, max_length
 from sotto.errors import EngineError, OutOfMemory
 
-FRAMES = 3000
-"""Frames of log-mel that the encoder takes: 30 s."""
+FRAMES = WINDOW_S * 100
+"""Frames of log-mel that the encoder takes."""
 SHORTEST = 2
 """Frames below which there is nothing to align; times beyond the window's end are harmless."""
 OPENING = "\"'“¿([{-"
@@ -111,10 +112,12 @@ class Whisper:
             kept[row] = draft
         words = self._align(asks, encoded, languages, kept) if asks[0].align else {}
         translations = self._translate(asks, encoded, languages, kept) if asks[0].translate else {}
-        for row in kept:
-            results[row] = _decoded(
-                asks[row], kept[row], languages[row], words.get(row), translations.get(row)
+        for row, draft in kept.items():
+            decoded = Decoded(
+                draft, words.get(row), translations.get(row), *languages[row], silent=False
             )
+            silent = is_silence(draft, asks[row].thresholds)
+            results[row] = decoded.silenced() if silent else decoded
         return [result for result in results if result is not None]
 
     def _encode(self, asks: Sequence[Ask]) -> Any:
@@ -272,17 +275,6 @@ def _timed(timings: list[dict[str, Any]]) -> tuple[TimedWord, ...]:
         for timing in timings
         if timing["word"]
     )
-
-
-def _decoded(
-    ask: Ask,
-    draft: Draft,
-    language: tuple[str, float],
-    words: tuple[TimedWord, ...] | None,
-    translation: str | None,
-) -> Decoded:
-    decoded = Decoded(draft, words, translation, language[0], language[1], silent=False)
-    return decoded.silenced() if is_silence(draft, ask.thresholds) else decoded
 
 
 def _padded(features: NDArray[np.float32]) -> NDArray[np.float32]:

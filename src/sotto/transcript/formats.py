@@ -107,6 +107,8 @@ FORMATS: Mapping[str, Callable[[Sequence[Segment], Lines | None], str]] = {
     "tsv": tsv,
     "json": json_text,
 }
+WITH_LINES = ("srt", "vtt")
+"""Those that have lines, and so a layout."""
 
 
 def cues(segments: Sequence[Segment], lines: Lines | None = None) -> Iterator[Cue]:
