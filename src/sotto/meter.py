@@ -6,25 +6,30 @@ lets go of its thread within one block of audio.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 Item = TypeVar("Item")
 
+WAITING = "waiting"
+"""What to watch as a stage that only waits for one in another thread."""
+
 
 class Meter:
     """Seconds by stage of one job.
 
-    Laps follow each other. Stages are chained iterators, so the time that a stage takes includes
-    the stages before it, which `stages` takes off again.
+    Laps follow each other. Stages are chained iterators, in one thread or several: the time that a
+    stage waits for another that is watched too is not its own.
     """
 
     def __init__(self) -> None:
         self._begun = time.perf_counter()
         self._clock = self._begun
         self._laps: dict[str, float] = {}
-        self._inclusive: dict[str, float] = {}
+        self._stages: dict[str, float] = {}
+        self._running = _Running()
         self._stopped = False
 
     def lap(self, stage: str) -> None:
@@ -34,19 +39,22 @@ class Meter:
         self._clock = now
 
     def watch(self, stage: str, items: Iterable[Item]) -> Iterator[Item]:
-        """Pass `items` on and time how long they take to come; watch inner stages first."""
-        self._inclusive[stage] = 0.0  # here, since the outermost generator begins first
+        """Pass `items` on and time how long they take to come."""
+        self._stages[stage] = 0.0  # here, since the outermost generator begins first
         return self._timed(stage, iter(items))
 
     def _timed(self, stage: str, source: Iterator[Item]) -> Iterator[Item]:
         while not self._stopped:
+            outer, self._running.inner_s = self._running.inner_s, 0.0
             before = time.perf_counter()
             try:
                 item = next(source)
             except StopIteration:
                 return
             finally:
-                self._inclusive[stage] += time.perf_counter() - before
+                took = time.perf_counter() - before
+                self._stages[stage] += took - self._running.inner_s
+                self._running.inner_s = outer + took
             yield item
 
     def stop(self) -> None:
@@ -58,14 +66,15 @@ class Meter:
         return dict(self._laps)
 
     def stages(self) -> dict[str, float]:
-        """Seconds by stage, each without the stages before it."""
-        result: dict[str, float] = {}
-        inner = 0.0
-        for stage, inclusive in self._inclusive.items():
-            result[stage] = inclusive - inner
-            inner = inclusive
-        return result
+        """Seconds by stage, each without the stages that it called; waiting is none."""
+        return {stage: own for stage, own in self._stages.items() if stage != WAITING}
 
     def total(self) -> float:
         """Seconds since the start."""
         return time.perf_counter() - self._begun
+
+
+class _Running(threading.local):
+    """The seconds that stages took inside the one that runs in this thread."""
+
+    inner_s = 0.0

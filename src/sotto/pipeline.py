@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from sotto.ahead import ahead
 from sotto.asking import Asker
 from sotto.audio.decode import count_channels, decode
 from sotto.audio.features import log_mel
@@ -25,6 +26,7 @@ from sotto.decoding import Featured, in_order
 from sotto.engine.batcher import Batcher
 from sotto.errors import RequestError
 from sotto.merging import merged
+from sotto.meter import WAITING
 from sotto.request import Request
 from sotto.transcript.segments import Segment
 from sotto.transcript.transcript import Transcript
@@ -76,6 +78,7 @@ async def listen_to(
     track = transcript.track(channel, asker.language)
     watch = track.meter.watch
     pcm = watch("decode", track.measure(decode(file, tools.max_audio_s, channel)))
+    pcm = watch(WAITING, ahead(pcm, tools.threads))
     speech = watch("vad", listen(pcm, vad(request)))
     windows = cut(speech, keep_silence=not request.options.enable_vad, clips=clips(request))
     featured = watch("features", features(windows, tools.batcher.engine.mels))

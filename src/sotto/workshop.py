@@ -56,7 +56,8 @@ class Workshop:
             temp_root=settings.temp_root,
         )
         self._max_audio_s = settings.max_audio_s
-        self._threads = ThreadPoolExecutor(max(2, cores()), thread_name_prefix="sotto-front")
+        # Two for each core: of the two threads of a front end, one often waits for the other.
+        self._threads = ThreadPoolExecutor(2 * cores(), thread_name_prefix="sotto-front")
 
     async def open(self, request: Request) -> tuple[Tools, Transcript]:
         """A job's tools and its empty transcript; loads the model if need be.

@@ -200,26 +200,54 @@ def _resampled(frames: Iterable[AudioFrame], channel: int | None) -> Iterator[ND
 
     Where the audio goes on with fewer channels, the last one stands for those that are gone.
     """
-    for _, alike in itertools.groupby(
-        frames, key=lambda f: (f.format.name, f.layout.name, f.sample_rate, f.time_base)
-    ):
-        layout = "mono" if channel is None else None
+    layout = "mono" if channel is None else None
+    for alike in _alike(frames):
         resampler = AudioResampler(format="s16p", layout=layout, rate=RATE)
-        for joined in itertools.chain(_joined(alike), [None]):
+        for joined in itertools.chain(alike, [None]):
             for resampled in resampler.resample(joined):
                 planes = np.asarray(resampled.to_ndarray(), np.int16)
                 yield planes[min(channel or 0, len(planes) - 1)]
 
 
-def _joined(frames: Iterable[AudioFrame]) -> Iterator[AudioFrame]:
-    fifo = AudioFifo()
-    for frame in frames:
+def _alike(frames: Iterable[AudioFrame]) -> Iterator[Iterator[AudioFrame]]:
+    """Groups of frames, joined; within a group, rate, channels and format are the same."""
+    left = iter(frames)
+    first = next(left, None)
+    while first is not None:
+        group = _Group(first, left)
+        yield iter(group)
+        first = group.other
+
+
+class _Group:
+    """Frames joined to JOINED_SAMPLES, until one comes that is unlike the first: `other`."""
+
+    def __init__(self, first: AudioFrame, left: Iterator[AudioFrame]) -> None:
+        self.other: AudioFrame | None = None
+        self._layout = first.layout
+        self._frames = itertools.chain([first], left)
+
+    def __iter__(self) -> Iterator[AudioFrame]:
+        fifo = AudioFifo()
+        for frame in self._frames:
+            if not self._written(frame, fifo):
+                self.other = frame
+                break
+            if fifo.samples >= JOINED_SAMPLES and (joined := fifo.read()):
+                yield joined
+        if rest := fifo.read():
+            yield rest
+
+    def _written(self, frame: AudioFrame, fifo: AudioFifo) -> bool:
+        """The fifo refuses another rate, format or time base, but trusts that channels agree."""
+        if frame.layout != self._layout:
+            return False
         frame.pts = None  # a jump in the timestamps is no sound, and the fifo would refuse it
-        fifo.write(frame)
-        if fifo.samples >= JOINED_SAMPLES and (joined := fifo.read()):
-            yield joined
-    if rest := fifo.read():
-        yield rest
+        try:
+            fifo.write(frame)
+        except ValueError:
+            return False
+        return True
 
 
 def _blocks(pieces: Iterable[NDArray[np.int16]]) -> Iterator[Pcm]:

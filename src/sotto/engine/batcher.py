@@ -66,7 +66,6 @@ class Batcher:
         self._queues: OrderedDict[Hashable, deque[Ticket]] = OrderedDict()
         self._changed = threading.Condition()
         self._running: set[Ticket] = set()
-        self._idle = 0
         self._closing = False
         self._fault: BaseException | None = None
         self._threads = [
@@ -130,21 +129,18 @@ class Batcher:
     def _next(self) -> list[Ticket]:
         """Wait for work; an empty list means that there will be none."""
         with self._changed:
-            self._idle += 1
-            try:
-                while not self._closing and self._fault is None:
-                    if batch := self._take():
-                        self._running.update(batch)
-                        return batch
-                    self._changed.wait()
-                return []
-            finally:
-                self._idle -= 1
+            while not self._closing and self._fault is None:
+                if batch := self._take():
+                    self._running.update(batch)
+                    return batch
+                self._changed.wait()
+            return []
 
     def _take(self) -> list[Ticket]:
         """Remove the next batch from the queues; the jobs it serves go to the end of the turn."""
         self._drop_cancelled()
-        share = -(-self._waiting() // self._idle)
+        # An even share for each thread, also those at work: all of them end at about the same time.
+        share = -(-self._waiting() // len(self._threads))
         chosen = take_batch(list(self._queues.values()), min(self._limit, share))
         for ticket in chosen:
             queue = self._queues.pop(ticket.job)
