@@ -155,3 +155,16 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         Annotated[int, Meta(ge=1, le=100)] | None,
         Meta(description="Lines in a cue of `srt` and `vtt`."),
     ] = None
+    stream: Annotated[
+        bool, Meta(description="Send segments to `/stream` as they become final?")
+    ] = False
+    upload: Annotated[
+        bool, Meta(description="Put the answer into the S3 store, however small, and give a link?")
+    ] = False
+    upload_url: Annotated[
+        str | None,
+        Meta(description="Presigned http(s) URL to which the answer is PUT; you get a summary."),
+    ] = None
+    upload_headers: Annotated[
+        dict[str, str] | None, Meta(description="Headers sent with the answer to `upload_url`.")
+    ] = None

@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Meta
 
 PREFIX = "SOTTO_"
-SECRETS = frozenset({"hub_token"})
+SECRETS = frozenset({"hub_token", "s3_access_secret"})
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -116,6 +116,47 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_waiting: Annotated[
         int, Meta(ge=1, description="Windows that may wait for the device, all jobs together.")
     ] = 4096
+    concurrency: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Jobs in flight on this worker; 0: as many as the device's memory feeds.",
+        ),
+    ] = 0
+    job_timeout_s: Annotated[
+        float,
+        Meta(
+            gt=0,
+            description="Seconds that one job may run; keep it below the endpoint's own limit, so "
+            "that the job ends with an answer.",
+        ),
+    ] = 285.0
+    stop_grace_s: Annotated[
+        float,
+        Meta(gt=0, description="Seconds for the jobs in flight to end once the worker must stop."),
+    ] = 25.0
+    result_limit_bytes: Annotated[
+        int,
+        Meta(ge=1, description="Largest answer given as it is; larger ones go to a store."),
+    ] = 10_000_000
+    s3_endpoint_url: Annotated[
+        str | None,
+        Meta(
+            pattern=r"^https?://[^/]",
+            title="an address that begins with http:// or https://",
+            description="Address of the S3 store for large answers of jobs that name none.",
+        ),
+    ] = None
+    s3_bucket: Annotated[str | None, Meta(description="Bucket in that store.")] = None
+    s3_region: Annotated[str, Meta(description="Region of that store.")] = "us-east-1"
+    s3_access_id: Annotated[str | None, Meta(description="Access key for that store.")] = None
+    s3_access_secret: Annotated[
+        str | None, Meta(description="Secret key for that store. Secret.")
+    ] = None
+    link_lifetime_s: Annotated[
+        int,
+        Meta(ge=1, le=604_800, description="Seconds for which the link to a stored answer works."),
+    ] = 86_400
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
         Meta(description="Least severe message that is logged."),
