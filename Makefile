@@ -1,4 +1,4 @@
-# `make run` transcribes a real recording, `make test` runs the tests; both set up what they need.
+# `make run` transcribes a real recording, `make test` runs the tests; each sets up what it needs.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,13 +9,16 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13)
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c '$(SUPPORTED)' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: help run test bench check format docs lock clean
+.PHONY: help run serve test bench soak check format docs lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1	/' | expand -t 18
 
 run: $(VENV)/ready weights/$(MODEL)/model.json ## Transcribe test_input.json with the handler
 	@SOTTO_MODEL=$(MODEL) $(BIN)/python handler.py
+
+serve: $(VENV)/ready weights/$(MODEL)/model.json ## Serve endpoint.toml on this machine
+	@$(if $(filter file,$(origin MODEL)),,SOTTO_MODEL=$(MODEL)) $(BIN)/sotto serve
 
 test: $(VENV)/ready-dev weights/base/model.json weights/tiny.en/model.json ## Run all tests
 	$(BIN)/coverage erase
@@ -25,6 +28,9 @@ test: $(VENV)/ready-dev weights/base/model.json weights/tiny.en/model.json ## Ru
 
 bench: $(VENV)/ready-bench weights/base/model.json ## Measure against faster-whisper (long)
 	$(BIN)/python -m bench
+
+soak: $(VENV)/ready-bench weights/base/model.json ## Half an hour of mixed jobs for one worker
+	$(BIN)/python -m bench soak
 
 check: $(VENV)/ready-dev ## Lint, check formatting, types and generated docs
 	$(BIN)/ruff check .

@@ -14,13 +14,15 @@ def main() -> int:
         prog="python -m bench",
         description="Measure Sotto beside faster-whisper; results go into bench/results.",
     )
+    known = (*scenarios.NAMES, *scenarios.APART)
     parser.add_argument(
         "names",
         nargs="*",
         metavar="SCENARIO",
-        choices=["all", "report", *scenarios.NAMES],
+        choices=["all", "report", *known],
         default="all",
-        help=f"all (the default), {', '.join(scenarios.NAMES)}, or report: only write the page",
+        help=f"all (the default: all but {', '.join(scenarios.APART)}), {', '.join(known)}, "
+        "or report: only write the page",
     )
     parser.add_argument("--repeats", type=int, default=3, help="runs behind each median (3)")
     args = parser.parse_args()

@@ -87,6 +87,7 @@ def with_engine(
         workshop = Workshop(Settings(audio_roots=("/",), engine="fake"))
         batcher = Batcher(engine)
         try:
+            await asyncio.to_thread(workshop.warm_up)  # as a worker does before its first job
             with clock:
                 return await asyncio.gather(*(job(workshop, one, batcher) for one in requests))
         finally:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from bench.measure import ROOT
 from bench.rows import Record, Row, latest
-from bench.scenarios import NAMES, load
+from bench.scenarios import APART, NAMES, load
 from bench.table import Scenario
 
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -40,8 +40,8 @@ will give other numbers.
 
 def write() -> None:
     """Write the page and the plots of all scenarios that have rows."""
-    scenarios = {name: load(name) for name in NAMES}
-    runs = {name: latest(name) for name in NAMES}
+    scenarios = {name: load(name) for name in (*NAMES, *APART)}
+    runs = {name: latest(name) for name in scenarios}
     parts = [FRAME, *goals(scenarios, runs)]
     for name, scenario in scenarios.items():
         parts += section(name, scenario, runs[name])

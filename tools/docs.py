@@ -29,9 +29,11 @@ import msgspec
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from sotto.answer import Answer
+from sotto.endpoint.config import Endpoint
 from sotto.errors import SottoError
 from sotto.options import Options
 from sotto.settings import SECRETS, Settings, variable
+from sotto.worker.delivery import Summary
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -127,10 +129,16 @@ def fields(struct: type[msgspec.Struct]) -> Iterator[Field]:
             kind=type_name(kind),
             nullable=types.NoneType in typing.get_args(hint),
             allowed=allowed(kind, metas),
-            default=info.default,
+            default=default_of(info),
             meaning=next((m.description for m in metas if m.description), ""),
             nested=next((part for part in (kind, *typing.get_args(kind)) if is_struct(part)), None),
         )
+
+
+def default_of(info: msgspec.structs.FieldInfo) -> Any:
+    """The default of a field, made if it is one that must be made."""
+    made = info.default_factory
+    return info.default if made is msgspec.NODEFAULT else made()
 
 
 def unwrapped(hint: Any) -> tuple[Any, list[msgspec.Meta]]:
@@ -210,20 +218,40 @@ def environment_default(field: Field) -> str:
 
 def options() -> str:
     """The tables of a job's options."""
+    return asked_tables(Options, "Field")
+
+
+def endpoint() -> str:
+    """The tables of endpoint.toml."""
+    return asked_tables(Endpoint, "Key")
+
+
+def asked_tables(struct: type[msgspec.Struct], name: str) -> str:
+    """The tables of what somebody writes; `name` is what a field is called there."""
 
     def row(field: Field) -> tuple[str, ...]:
         return field.kind, field.allowed, json_default(field), field.meaning
 
-    return struct_tables(Options, ("Field", "Type", "Allowed", "Default", "Meaning"), row)
+    return struct_tables(struct, (name, "Type", "Allowed", "Default", "Meaning"), row)
 
 
 def answer() -> str:
     """The tables of a job's answer."""
+    return given_tables(Answer)
+
+
+def stored() -> str:
+    """The table of what is answered where the answer itself is stored."""
+    return given_tables(Summary)
+
+
+def given_tables(struct: type[msgspec.Struct]) -> str:
+    """The tables of what somebody gets."""
 
     def row(field: Field) -> tuple[str, ...]:
         return field.kind + (" or null" if field.nullable else ""), field.meaning
 
-    return struct_tables(Answer, ("Field", "Type", "Meaning"), row)
+    return struct_tables(struct, ("Field", "Type", "Meaning"), row)
 
 
 def struct_tables(
@@ -283,6 +311,8 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "settings": settings,
     "options": options,
     "answer": answer,
+    "stored": stored,
+    "endpoint": endpoint,
 }
 
 

@@ -7,7 +7,14 @@ from typing import cast
 
 from bench.table import Scenario
 
-NAMES = ("long", "accuracy", "clips", "fairness", "memory", "frontend", "device", "gpu")
+NAMES = (
+    "long", "accuracy", "clips", "fairness", "memory", "frontend", "device",
+    "start", "inflight", "overhead", "gpu",
+)  # fmt: skip
+
+"""What `make bench` measures."""
+APART = ("soak",)
+"""What is measured when asked for by name."""
 
 
 def load(name: str) -> Scenario:

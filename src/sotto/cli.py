@@ -1,4 +1,4 @@
-"""The pipeline for people: `sotto transcribe FILE...`.
+"""The command line: `sotto transcribe FILE...` and `sotto serve`.
 
 Invariant: one file's failure leaves the others alone, and the exit code is 1 if any failed.
 """
@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 from tqdm import tqdm
 
-from sotto import __version__, log
+from sotto import __version__, log, serve
 from sotto.audio.decode import length_s
 from sotto.errors import InternalError, SottoError
 from sotto.pipeline import transcribe
@@ -46,6 +46,8 @@ GIVEN_OTHERWISE = {
     "translation": "--format",
 }
 """Options of a job that the command line has its own way to give."""
+ONLY_ON_A_WORKER = frozenset({"stream", "upload", "upload_headers", "upload_url"})
+"""Options of a job that say how a worker gives its answer."""
 AT_ONCE = 4
 """Files in flight: enough to keep the engine's batches full, few enough to follow."""
 
@@ -55,6 +57,12 @@ logger = logging.getLogger(__name__)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Gives back the exit code."""
     args = _parser().parse_args(argv)
+    run: Callable[[argparse.Namespace], int] = args.run
+    return run(args)
+
+
+def _files(args: argparse.Namespace) -> int:
+    """`sotto transcribe`."""
     log.configure("warning")
     try:
         settings = _settings(args)
@@ -76,9 +84,17 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="sotto", description="Whisper transcription.")
     parser.add_argument("--version", action="version", version=f"sotto {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
+    serving = commands.add_parser(
+        "serve",
+        help="serve an endpoint on this machine",
+        description="Serve an endpoint on this machine, with real workers.",
+    )
+    serving.set_defaults(run=serve.run)
+    serve.add_arguments(serving)
     command = commands.add_parser(
         "transcribe", help="transcribe files, folders and URLs", description="Transcribe audio."
     )
+    command.set_defaults(run=_files)
     add = command.add_argument
     add("inputs", nargs="+", metavar="FILE", help="audio or video file, folder or http(s) URL")
     add(
@@ -138,6 +154,8 @@ def _named(pairs: Sequence[str]) -> dict[str, Any]:
             raise TargetError(f"--option: {text!r}: expected NAME=VALUE")
         if name in GIVEN_OTHERWISE:
             raise TargetError(f"--option: {name!r} is given by {GIVEN_OTHERWISE[name]}")
+        if name in ONLY_ON_A_WORKER:
+            raise TargetError(f"--option: {name!r} acts on a worker alone")
         try:
             options[name] = json.loads(value)
         except ValueError:

@@ -144,10 +144,13 @@ class DeliveryError(SottoError):
 
 
 class ResultTooLarge(DeliveryError):
-    """The answer has more bytes than the platform takes."""
+    """The answer has more bytes than the platform takes, and there is no store for it."""
 
     code = "result_too_large"
-    remedy = "Leave out `word_timestamps`, or split the audio."
+    remedy = (
+        "Give `upload_url` or an `s3Config`, set `SOTTO_S3_*` on the worker, leave out "
+        "`word_timestamps`, or split the audio."
+    )
 
 
 class UploadFailed(DeliveryError):
@@ -155,7 +158,10 @@ class UploadFailed(DeliveryError):
 
     code = "upload_failed"
     retryable = True
-    remedy = "Check the store's address and credentials."
+    remedy = (
+        "Check the store's address, which must be public, its bucket and credentials, and that "
+        "`upload_url` has not expired."
+    )
 
 
 class Overloaded(SottoError):

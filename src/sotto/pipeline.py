@@ -16,7 +16,7 @@ import msgspec
 
 from sotto.ahead import ahead
 from sotto.asking import Asker
-from sotto.audio.decode import count_channels, decode
+from sotto.audio.decode import count_channels, decode, length_s
 from sotto.audio.features import log_mel
 from sotto.audio.pcm import RATE, Span
 from sotto.audio.source import Fetcher, SourceFile, SourceLimits, open_source
@@ -61,6 +61,7 @@ async def transcribe(
     """
     async with open_source(request.audio, tools.net, tools.limits) as file:
         transcript.meter.lap("fetch")
+        transcript.length_s = await asyncio.to_thread(length_s, file.path)
         channels = await channels_of(file, request)
         spoken = [listen_to(file, channel, request, tools, transcript) for channel in channels]
         async with aclosing(merged(spoken)) as segments:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import math
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -71,17 +71,19 @@ def parse(job_input: object) -> Request:
 
 
 def _options(given: Mapping[str, Any]) -> Options:
-    _refuse_unknown(given, Options, "")
+    refuse_unknown(given, Options.__struct_fields__)
     changed = dict(given)
     vad = changed.get("vad_parameters")
     if isinstance(vad, Mapping):
         changed["vad_parameters"] = {k: v for k, v in vad.items() if v is not None}
-        _refuse_unknown(vad, VadParameters, "vad_parameters.")
+        refuse_unknown(vad, VadParameters.__struct_fields__, "vad_parameters.")
     for field in ("transcription", "translation"):
         if field in changed:
             changed[field] = _format(field, changed[field])
     if "language" in changed:
         changed["language"] = _language(changed["language"])
+    if isinstance(changed.get("upload_url"), str):
+        changed["upload_url"] = changed["upload_url"].strip()
     try:
         options = msgspec.convert(changed, Options)
     except msgspec.ValidationError as error:
@@ -90,14 +92,14 @@ def _options(given: Mapping[str, Any]) -> Options:
     return options
 
 
-def _refuse_unknown(given: Mapping[str, Any], struct: type[msgspec.Struct], prefix: str) -> None:
-    fields = struct.__struct_fields__
+def refuse_unknown(given: Mapping[str, Any], fields: Sequence[str], prefix: str = "") -> None:
+    """Raise RequestError for a name in `given` that is none of `fields`, with what was meant."""
     for name in given:
         if name not in fields:
             close = difflib.get_close_matches(str(name).lower(), fields, n=1)
             hint = f"did you mean '{close[0]}'?" if close else f"options are {', '.join(fields)}"
-            shown = name if isinstance(name, str) and name.isidentifier() else _shown(name)
-            raise RequestError(f"{prefix}{shown[:60]}", f"no such option; {hint}")
+            called = name if isinstance(name, str) and name.isidentifier() else shown(name)
+            raise RequestError(f"{prefix}{called[:60]}", f"no such option; {hint}")
 
 
 def _refusal(error: msgspec.ValidationError, given: Mapping[str, Any]) -> RequestError:
@@ -110,7 +112,7 @@ def _refusal(error: msgspec.ValidationError, given: Mapping[str, Any]) -> Reques
     reason = reason.replace("`", "").replace("Expected", "expected").split(", got")[0]
     if reason.startswith("Invalid enum value"):
         reason = f"expected {' or '.join(map(repr, _choices(field)))}"
-    return RequestError(field, f"{_shown(value)}: {reason}")
+    return RequestError(field, f"{shown(value)}: {reason}")
 
 
 def _choices(field: str) -> tuple[str, ...]:
@@ -122,7 +124,7 @@ def _format(field: str, value: object) -> str:
     """The format's own name; worker-faster_whisper's samples write `plain text`."""
     name = value.strip().lower().replace(" ", "_") if isinstance(value, str) else ""
     if name not in FORMATS:
-        raise RequestError(field, f"{_shown(value)} is not a format; use {', '.join(FORMATS)}")
+        raise RequestError(field, f"{shown(value)} is not a format; use {', '.join(FORMATS)}")
     return name
 
 
@@ -132,7 +134,7 @@ def _language(value: object) -> str | None:
         return code or None
     close = suggest(value) if isinstance(value, str) else None
     hint = f"did you mean '{close}'?" if close else f"codes are {', '.join(LANGUAGES)}"
-    raise RequestError("language", f"{_shown(value)} is not a Whisper language code; {hint}")
+    raise RequestError("language", f"{shown(value)} is not a Whisper language code; {hint}")
 
 
 def _audio(options: Options) -> Audio:
@@ -165,7 +167,7 @@ def _token_ids(value: str | int | list[int]) -> tuple[int, ...]:
         ids = (-2,)
     if any(not -1 <= token < 2**31 for token in ids):
         raise RequestError(
-            "suppress_tokens", f"{_shown(value)}: expected token ids such as '-1' or '50364,357'"
+            "suppress_tokens", f"{shown(value)}: expected token ids such as '-1' or '50364,357'"
         )
     return ids
 
@@ -190,7 +192,7 @@ def _clips(value: str | list[float]) -> tuple[Clip, ...]:
     if not edges or edges[0] < 0 or not ordered or not all(map(math.isfinite, edges)):
         raise RequestError(
             "clip_timestamps",
-            f"{_shown(value)}: expected rising seconds: start, end, start, end, ...",
+            f"{shown(value)}: expected rising seconds: start, end, start, end, ...",
         )
     if len(edges) % 2:
         edges.append(math.inf)
@@ -198,7 +200,8 @@ def _clips(value: str | list[float]) -> tuple[Clip, ...]:
     return () if clips == (Clip(0.0, math.inf),) else clips
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """`value` as a message shows it, cut short if it is long."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 

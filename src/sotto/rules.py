@@ -18,10 +18,10 @@ from sotto.transcript.formats import WITH_LINES
 
 def refuse_conflicts(given: Mapping[str, Any], options: Options) -> None:
     """Raise RequestError for an option of ours that cannot act beside the others."""
-    for field, reason in _conflicts(given, options):
+    for field, reason in (*_conflicts(given, options), *_delivery_conflicts(options)):
         raise RequestError(field, reason)
-    if options.audio_headers is not None:
-        check_headers(options.audio_headers, "audio_headers")
+    for field in ("audio_headers", "upload_headers"):
+        check_headers(getattr(options, field) or {}, field)
     vad = options.vad_parameters
     if vad.neg_threshold is not None and not 0 <= vad.neg_threshold <= vad.threshold:
         raise RequestError(
@@ -67,3 +67,13 @@ def _conflicts(given: Mapping[str, Any], options: Options) -> Iterator[tuple[str
             yield field, f"goes with the formats {' and '.join(WITH_LINES)}; neither is asked for"
     if options.max_line_count is not None and options.max_line_width is None:
         yield "max_line_count", "goes with 'max_line_width'; it is not given"
+
+
+def _delivery_conflicts(options: Options) -> Iterator[tuple[str, str]]:
+    url = options.upload_url
+    if url is not None and not url.lower().startswith(("http://", "https://")):
+        yield "upload_url", "expected an http(s) URL that takes a PUT"
+    if url is not None and options.upload:
+        yield "upload", "the answer goes to 'upload_url'; drop one of the two"
+    if url is None and options.upload_headers is not None:
+        yield "upload_headers", "goes with 'upload_url'; it is not given"

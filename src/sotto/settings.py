@@ -92,10 +92,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         float, Meta(gt=0, description="Seconds to open a connection to an audio address.")
     ] = 10.0
     read_timeout_s: Annotated[
-        float, Meta(gt=0, description="Seconds without a byte before a download counts as broken.")
+        float,
+        Meta(gt=0, description="Seconds without a byte before a connection counts as broken."),
     ] = 30.0
     fetch_timeout_s: Annotated[
-        float, Meta(gt=0, description="Seconds for a whole download, retries included.")
+        float, Meta(gt=0, description="Seconds for a whole download or upload, retries included.")
     ] = 240.0
     model_workers: Annotated[
         int,
@@ -140,15 +141,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(ge=1, description="Largest answer given as it is; larger ones go to a store."),
     ] = 10_000_000
     s3_endpoint_url: Annotated[
-        str | None,
+        Annotated[str, Meta(pattern=r"^https?://[^/]")] | None,
         Meta(
-            pattern=r"^https?://[^/]",
             title="an address that begins with http:// or https://",
             description="Address of the S3 store for large answers of jobs that name none.",
         ),
     ] = None
     s3_bucket: Annotated[str | None, Meta(description="Bucket in that store.")] = None
-    s3_region: Annotated[str, Meta(description="Region of that store.")] = "us-east-1"
+    s3_region: Annotated[
+        str | None, Meta(description="Region of that store; not given: read from its address.")
+    ] = None
     s3_access_id: Annotated[str | None, Meta(description="Access key for that store.")] = None
     s3_access_secret: Annotated[
         str | None, Meta(description="Secret key for that store. Secret.")

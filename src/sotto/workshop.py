@@ -6,43 +6,36 @@ Invariant: built once in a process and closed once; nothing here depends on how 
 from __future__ import annotations
 
 import os
+import tempfile
+import wave
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from sotto.audio.source import SourceLimits
-from sotto.engines import EngineOptions, Engines, cores
-from sotto.models.fetch import Hub
-from sotto.models.store import Store, hub_caches
+from sotto.audio.decode import decode
+from sotto.audio.features import log_mel
+from sotto.audio.pcm import RATE
+from sotto.audio.source import SourceFile, SourceLimits
+from sotto.audio.vad import listen
+from sotto.audio.windows import Window, cut
+from sotto.engine.base import Engine
+from sotto.engines import Engines, cores
+from sotto.loading import engines_of
 from sotto.net import Net, NetLimits
-from sotto.pipeline import Tools
-from sotto.request import Request
+from sotto.pipeline import Tools, vad
+from sotto.request import Request, parse
 from sotto.settings import Settings
 from sotto.transcript.transcript import Transcript
 
 
 class Workshop:
-    """The engines, the network and the threads of one process."""
+    """The engines, the network and the threads of one process; `net` opens callers' addresses.
 
-    def __init__(self, settings: Settings) -> None:
-        store = Store(
-            weights_dir=Path(settings.weights_dir),
-            caches=hub_caches(os.environ),
-            download=settings.model_download,
-            hub=Hub(settings.hub_endpoint, settings.hub_token),
-        )
-        options = EngineOptions(
-            engine=settings.engine,
-            model=settings.model,
-            model_fallback=settings.model_fallback,
-            device=settings.device,
-            compute_type=settings.compute_type,
-            model_workers=settings.model_workers,
-            encode_batch=settings.encode_batch,
-            decode_batch=settings.decode_batch,
-            max_waiting=settings.max_waiting,
-        )
-        self._engines = Engines(store, options)
-        self._net = Net(
+    `engines`: those of `engines_of`, if they have been begun to load already.
+    """
+
+    def __init__(self, settings: Settings, engines: Engines | None = None) -> None:
+        self._engines = engines or engines_of(settings)
+        self.net = Net(
             NetLimits(
                 connect_timeout_s=settings.connect_timeout_s,
                 read_timeout_s=settings.read_timeout_s,
@@ -70,7 +63,7 @@ class Workshop:
         if not engine.multilingual:
             transcript.warnings += _english_only(request, engine.model)
         tools = Tools(
-            net=self._net,
+            net=self.net,
             limits=self._limits,
             max_audio_s=self._max_audio_s,
             batcher=batcher,
@@ -79,10 +72,44 @@ class Workshop:
         )
         return tools, transcript
 
+    def warm_up(self) -> Engine:
+        """Load the default model and, meanwhile, all else that a first job would load; blocks.
+
+        Raises UnknownModel, EngineError, OutOfMemory, and OSError if nothing can be written.
+        """
+        load = self._engines.load()
+        windows = _noise(self._limits.temp_root)
+        engine = load.result().engine
+        for window in windows:
+            log_mel(window.pcm, engine.mels)
+        return engine
+
+    def models(self) -> tuple[str, ...]:
+        """The names of the models that are here, in alphabetical order; blocks for the disk."""
+        return self._engines.available()
+
+    @property
+    def healthy(self) -> bool:
+        """False once an engine has died: the process can only be replaced."""
+        return self._engines.healthy
+
     def close(self) -> None:
         """Stop the engines and the threads."""
         self._engines.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _noise(folder: Path | None) -> list[Window]:
+    """A second of noise, gone through all that stands before the engine."""
+    with tempfile.NamedTemporaryFile(prefix="sotto-", dir=folder) as file:
+        with wave.open(file, "wb") as sound:
+            sound.setnchannels(1)
+            sound.setsampwidth(2)
+            sound.setframerate(RATE)
+            sound.writeframes(os.urandom(2 * RATE))
+        blocks = decode(SourceFile(Path(file.name), file.tell()), max_audio_s=2.0)
+        heard = listen(blocks, vad(parse({"audio_path": file.name})))
+        return list(cut(heard, keep_silence=True))
 
 
 def _english_only(request: Request, model: str) -> list[str]:

@@ -106,6 +106,7 @@ def test_the_filed_job_is_run_and_printed_for_people(cwd: Path, args: list[str])
     assert facts.groups() == ("en", "base")
     assert re.search(r"^  00:0\d\.\d\d - 00:0\d\.\d\d +\w", done.stdout, re.M)
     assert "job local_test done" in done.stderr
+    assert done.stderr.count("is warm on cpu") == 1
     logged = log_lines(done)
     assert spoken(done)[:40] not in logged
     assert FILED["audio_base64"][:40] not in done.stdout + done.stderr

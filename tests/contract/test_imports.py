@@ -12,11 +12,25 @@ SRC = Path(__file__).resolve().parents[2] / "src"
 STAGES = {"request", "audio", "engine", "transcript", "net"}
 MAY_IMPORT = {
     "handler": {"worker"},
-    "worker": {*STAGES, "pipeline", "answer", "workshop", "models", "settings", "log"},
+    "worker": {
+        *STAGES,
+        "engines",
+        "loading",
+        "languages",
+        "options",
+        "pipeline",
+        "answer",
+        "workshop",
+        "models",
+        "settings",
+        "log",
+    },
     "__main__": {"cli"},
-    "cli": {*STAGES, "pipeline", "workshop", "models", "settings", "log", "targets"},
+    "cli": {*STAGES, "pipeline", "serve", "workshop", "models", "settings", "log", "targets"},
+    "loading": {"engines", "models", "settings"},
+    "serve": {"gateway", "endpoint", "log", "settings"},
     "targets": set(),
-    "workshop": {*STAGES, "pipeline", "engines", "models", "settings"},
+    "workshop": {*STAGES, "pipeline", "engines", "loading", "models", "settings"},
     "engines": {"engine", "models"},
     "pipeline": {*STAGES, "ahead", "asking", "decoding", "merging", "meter"},
     "ahead": set(),
@@ -58,7 +72,9 @@ TYPES = {"audio.pcm", "audio.vad", "audio.windows", "engine.base", "transcript.s
 """The modules whose types audio, engine and transcript may know of each other."""
 
 ONLY_IN = {
+    "aiohttp": {"gateway", "worker"},
     "av": {"audio.decode"},
+    "botocore": {"worker.storage"},
     "ctranslate2": {"engine.whisper"},
     "faster_whisper": {"audio.vad", "audio.features", "engine.tokens", "engine.whisper"},
     "onnxruntime": {"audio.vad"},

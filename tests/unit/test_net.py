@@ -48,7 +48,7 @@ def private(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not wait between attempts."""
-    monkeypatch.setattr("sotto.net.fetch.PAUSES_S", (0.0, 0.0, 0.0))
+    monkeypatch.setattr("sotto.net.exchange.PAUSES_S", (0.0, 0.0, 0.0))
 
 
 def limits(**changes: float) -> NetLimits:

@@ -590,6 +590,68 @@ def test_what_cannot_act_is_named_and_not_refused(
     )
 
 
+# Where the answer goes
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        " ",
+        "store.example/a",
+        "/runpod-volume/a.json",
+        "file:///tmp/a.json",
+        "ftp://store.example/a",
+        "s3://bucket/a?sig=sesame",
+        "data:application/json,",
+        "//store.example/a",
+        "x" * 10**6,
+    ],
+)
+def test_a_target_that_is_no_address_is_refused_and_not_repeated(address: str) -> None:
+    error = refused(upload_url=address)
+    assert str(error) == "upload_url: expected an http(s) URL that takes a PUT"
+
+
+@pytest.mark.parametrize("url", [URL, f" {URL}?sig=1\n", "HTTP://STORE.example/a"])
+def test_a_target_is_taken_without_space_around_it(url: str) -> None:
+    assert asked(upload_url=url).options.upload_url == url.strip()
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Bad Name": "x"}, {"X-A": "x\r\nX-B: y"}, {"Host": "internal"}, {"X-A": 1}]
+)
+def test_a_header_that_cannot_be_sent_with_the_answer_is_refused(headers: dict[str, Any]) -> None:
+    error = refused(upload_url=URL, upload_headers=headers)
+    assert error.field.split("[")[0] == "upload_headers"
+
+
+def test_headers_go_with_the_target() -> None:
+    headers = {"Content-Type": "application/json", "x-amz-acl": "private"}
+    assert asked(upload_url=URL, upload_headers=headers).options.upload_headers == headers
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"upload_headers": {"X-A": "b"}}, "upload_headers: goes with 'upload_url'"),
+        ({"upload_headers": {}}, "upload_headers: goes with 'upload_url'"),
+        ({"upload_headers": {}, "upload": True}, "upload_headers: goes with 'upload_url'"),
+        ({"upload_url": URL, "upload": True}, "upload: the answer goes to 'upload_url'"),
+    ],
+)
+def test_ways_of_delivery_that_do_not_go_together_are_refused(
+    options: dict[str, Any], told: str
+) -> None:
+    assert str(refused(**options)).startswith(told)
+
+
+@pytest.mark.parametrize("options", [{"upload": True}, {"upload": False, "upload_url": URL}])
+def test_an_answer_may_go_to_one_of_the_two(options: dict[str, Any]) -> None:
+    taken = asked(**options).options
+    assert (taken.upload, taken.upload_url) == (options["upload"], options.get("upload_url"))
+
+
 # worker-faster_whisper's jobs
 
 ITS_DEFAULTS = {

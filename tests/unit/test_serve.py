@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sotto.worker import serve
-from sotto.worker.serve import FLAG, for_people, with_test_input
+from sotto.worker.serve import FLAG, for_people, shown, with_test_input
 
 JOB = '{"input": {"audio": "https://host.example/a.wav"}}'
 FILED = '{"input": {"audio": "https://host.example/filed.wav"}}'
@@ -155,6 +155,24 @@ def test_a_result_is_text_times_and_a_line_of_facts() -> None:
     assert text.startswith("\nHello there.\n")
     assert "00:00.00 - 00:01.50  Hello there.\n" in text
     assert text.endswith("2.0 s of audio, language en (99%), model base on cpu, 0.5 s\n")
+
+
+def test_an_error_is_not_shown_twice() -> None:
+    assert shown({"error": "invalid_request: x", "code": "invalid_request"}) == ""
+
+
+def test_an_answer_is_shown_as_people_read_it() -> None:
+    assert shown(result()) == for_people(result())
+
+
+def test_a_text_is_shown_as_it_is_even_if_it_speaks_of_an_error() -> None:
+    assert shown("There was an error.\n") == "\nThere was an error.\n\n"
+
+
+def test_any_other_answer_is_shown_as_json() -> None:
+    summary = {"result_url": "https://store.example/1.json", "warnings": ["é"]}
+    assert json.loads(shown(summary)) == summary
+    assert "é" in shown(summary)
 
 
 def test_silence_is_said_and_no_language_claimed() -> None:

@@ -17,9 +17,20 @@ NUMBERS = [
     "SOTTO_CONNECT_TIMEOUT_S",
     "SOTTO_READ_TIMEOUT_S",
     "SOTTO_FETCH_TIMEOUT_S",
+    "SOTTO_JOB_TIMEOUT_S",
+    "SOTTO_STOP_GRACE_S",
 ]
 WHOLE_NUMBERS = ["SOTTO_MAX_AUDIO_BYTES", "SOTTO_MAX_WAITING"]
-MAY_BE_EMPTY = {"hub_token": None, "temp_dir": None, "audio_roots": ()}
+MAY_BE_EMPTY = {
+    "hub_token": None,
+    "temp_dir": None,
+    "audio_roots": (),
+    "s3_endpoint_url": None,
+    "s3_bucket": None,
+    "s3_region": None,
+    "s3_access_id": None,
+    "s3_access_secret": None,
+}
 
 
 def refusal(**environ: str) -> str:
@@ -42,6 +53,7 @@ def refusal(**environ: str) -> str:
         ("SOTTO_MODEL_DOWNLOAD", "2", "true, false, 1 or 0"),
         ("SOTTO_HUB_ENDPOINT", "ftp://x", "an address that begins with http:// or https://"),
         ("SOTTO_HUB_ENDPOINT", "https://", "an address that begins with http:// or https://"),
+        ("SOTTO_S3_ENDPOINT_URL", "s3://x", "an address that begins with http:// or https://"),
     ],
 )
 def test_a_value_that_is_not_allowed_is_refused_with_what_is(

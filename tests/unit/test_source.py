@@ -36,7 +36,7 @@ BODY = b"RIFF" + bytes(100_000)
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
     monkeypatch.setenv("RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS", "true")
-    monkeypatch.setattr("sotto.net.fetch.PAUSES_S", (0.0, 0.0, 0.0))
+    monkeypatch.setattr("sotto.net.exchange.PAUSES_S", (0.0, 0.0, 0.0))
     with FileServer() as server:
         yield server
 

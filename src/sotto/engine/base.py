@@ -142,7 +142,10 @@ class Ask:
 
 
 class Engine(Protocol):
-    """A loaded model. Its threads alone may call `decode`; the rest is constant."""
+    """A loaded model. Once it is warm, its threads alone may call `decode`.
+
+    All that is no method is constant.
+    """
 
     model: str
     device: str
@@ -160,6 +163,13 @@ class Engine(Protocol):
 
         A result that is an Ask is the same window again with one more draft: its text was not
         believed and a temperature is left. Blocks; raises EngineError or OutOfMemory.
+        """
+        ...
+
+    def warm_up(self) -> None:
+        """Pay for all that is made when it is first used; called once, before `decode`.
+
+        Blocks; raises EngineError or OutOfMemory.
         """
         ...
 

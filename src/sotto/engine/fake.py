@@ -55,6 +55,9 @@ class FakeEngine:
         time.sleep(self.cost_s(len(asks)))
         return [self._decode(ask) for ask in asks]
 
+    def warm_up(self) -> None:
+        """See Engine.warm_up; there is nothing to load."""
+
     def close(self) -> None:
         """See Engine.close."""
         self.closed.set()

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import zlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from sotto.audio.pcm import WINDOW_S
 from sotto.engine.base import Ask, Decoded, Draft, TimedWord, best, distrusted, is_silence
 from sotto.engine.devices import Batching
+from sotto.engine.noise import noise
 from sotto.engine.tokens import Tokens, max_length
 from sotto.errors import EngineError, OutOfMemory
 
@@ -47,7 +49,7 @@ def load(name: str, folder: Path, device: str, compute_type: str, batching: Batc
     """Load a verified model folder; nothing is downloaded. Raises EngineError, OutOfMemory."""
     if not (folder / "tokenizer.json").is_file():
         raise EngineError(f"model '{name}': {folder.name} has no tokenizer.json")
-    try:
+    with _translated(f"model '{name}' cannot be loaded"):
         model = WhisperModel(
             str(folder),
             device=device,
@@ -56,8 +58,6 @@ def load(name: str, folder: Path, device: str, compute_type: str, batching: Batc
             num_workers=batching.threads,
             local_files_only=True,
         )
-    except (RuntimeError, ValueError, OSError) as error:
-        raise _translated(error, f"model '{name}' cannot be loaded") from error
     return Whisper(name, model, batching)
 
 
@@ -80,16 +80,21 @@ class Whisper:
         """Tokens of a prompt, the last of them that fit before a window's text."""
         return self._tokens.of_prompt(text)
 
+    def warm_up(self) -> None:
+        """Decode noise, encoded at its own length; see Engine.warm_up."""
+        ask = noise(self.mels, self._tokens.of().eot)
+        with _translated("the warm-up failed"):
+            encoded = self._ct2.encode(_storage(ask.features[None]))
+            self._decode([replace(ask, encoded=self._saved(encoded, 0))])
+
     def close(self) -> None:
         """Free the device's memory."""
         self._ct2.unload_model()
 
     def decode(self, asks: Sequence[Ask]) -> list[Decoded | Ask]:
         """One encoder pass for all that is wanted of these windows."""
-        try:
+        with _translated("decoding failed"):
             return self._decode(asks)
-        except (RuntimeError, ValueError, IndexError) as error:
-            raise _translated(error, "decoding failed") from error
 
     def _decode(self, asks: Sequence[Ask]) -> list[Decoded | Ask]:
         encoded = self._encode(asks)
@@ -143,9 +148,8 @@ class Whisper:
         """Language and its probability for each row; a given language has probability 1."""
         if not self.multilingual:
             return [("en", 1.0)] * len(asks)
-        found: list[Any] = []
-        if any(ask.language is None for ask in asks):
-            found = self._ct2.detect_language(encoded)
+        is_open = any(ask.language is None for ask in asks)
+        found = self._ct2.detect_language(encoded) if is_open else []
         languages = []
         for row, ask in enumerate(asks):
             if ask.language is not None:
@@ -285,8 +289,12 @@ def _storage(values: NDArray[np.float32]) -> Any:
     return ctranslate2.StorageView.from_array(np.ascontiguousarray(values))
 
 
-def _translated(error: Exception, doing: str) -> EngineError:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    if "out of memory" in str(error).lower() or "cuda_error_out_of_memory" in str(error).lower():
-        return OutOfMemory(f"{doing}: {reason}")
-    return EngineError(f"{doing}: {reason}")
+@contextmanager
+def _translated(doing: str) -> Iterator[None]:
+    """Raise what CTranslate2 raises as an error of ours that says what failed."""
+    try:
+        yield
+    except (RuntimeError, ValueError, IndexError, OSError) as error:
+        text = str(error).strip() or type(error).__name__
+        kind = OutOfMemory if "out of memory" in text.lower().replace("_", " ") else EngineError
+        raise kind(f"{doing}: {text.splitlines()[0]}") from error

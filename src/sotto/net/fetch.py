@@ -1,173 +1,87 @@
 """A URL in, its bytes in a file.
 
-Invariant: the file holds one version of what the address serves, whole, or an error is raised;
-every exception of requests and urllib3 is translated here.
+Invariant: the file holds one version of what the address serves, whole, or an error is raised.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import BinaryIO
-from urllib.parse import urljoin
 
 import requests
-from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from sotto.errors import (
     AudioEmpty,
     AudioUndecodable,
-    SourceError,
     SourceForbidden,
-    SourceTimeout,
     SourceTooLarge,
     SourceUnreachable,
 )
-from sotto.net.address import (
-    TemporarilyUnknown,
-    origin,
-    pinned_adapter,
-    public_addresses,
-    shown,
+from sotto.net.address import shown
+from sotto.net.exchange import (
+    WORTH_RETRYING,
+    Broken,
+    Call,
+    NetLimits,
+    answered,
+    persist,
+    translated,
 )
-from sotto.net.headers import USER_AGENT
 from sotto.net.watch import Watch
 
 CHUNK_BYTES = 256 * 1024
-PAUSES_S = (0.5, 1.0, 2.0)  # before the second, third and fourth attempt
-MAX_REDIRECTS = 5
-REDIRECTS = frozenset({301, 302, 303, 307, 308})
-WORTH_RETRYING = frozenset({408, 429, 500, 502, 503, 504})
 
 
-@dataclass(frozen=True, slots=True)
-class NetLimits:
-    """How long a fetch may take and how much it may bring."""
+def fetch(
+    url: str,
+    headers: Mapping[str, str],
+    into: BinaryIO,
+    limits: NetLimits,
+    cancelled: threading.Event,
+) -> None:
+    """Write what `url` answers into `into`, an empty file open for reading and writing.
 
-    connect_timeout_s: float
-    read_timeout_s: float
-    fetch_timeout_s: float
-    max_bytes: int
+    Blocks until it is done, at most `fetch_timeout_s`; setting `cancelled` ends it within a
+    moment. A broken download is tried again, from where it broke if the server can do that.
+
+    Raises SourceForbidden, SourceUnreachable, SourceTimeout or SourceTooLarge; AudioEmpty for
+    an empty answer and AudioUndecodable for a web page.
+    """
+    part = _Part(into)
+    name = shown(url)
+    with Watch(name, limits.fetch_timeout_s, cancelled) as watch:
+        persist(lambda: _attempt(url, headers, part, limits, watch), watch)
+    _check_content(part, name)
 
 
-class _Broken(Exception):
-    """An attempt failed in a way that may pass; `error` is for the caller if it does not."""
+def _attempt(
+    url: str, headers: Mapping[str, str], part: _Part, limits: NetLimits, watch: Watch
+) -> None:
+    """Bring what is missing of `part`."""
+    name = shown(url)
+    call = Call("GET", url, headers, part.wanted())
+    with translated(name, part.breakage), answered(call, limits, watch) as response:
+        _check_status(response, part.received > 0, name)
+        part.begin(response, name)
+        _pour(response, part, limits.max_bytes, watch, name)
 
-    def __init__(self, error: SourceError) -> None:
-        super().__init__(str(error))
-        self.error = error
 
-
-class Net:
-    """Fetches what callers point at, within limits; safe to use from many threads."""
-
-    def __init__(self, limits: NetLimits) -> None:
-        self.limits = limits
-
-    def fetch(
-        self, url: str, headers: Mapping[str, str], into: BinaryIO, cancelled: threading.Event
-    ) -> None:
-        """Write what `url` answers into `into`, an empty file open for reading and writing.
-
-        Blocks until it is done, at most `fetch_timeout_s`; setting `cancelled` ends it within a
-        moment. A broken download is tried again, from where it broke if the server can do that.
-
-        Raises SourceForbidden, SourceUnreachable, SourceTimeout or SourceTooLarge; AudioEmpty for
-        an empty answer and AudioUndecodable for a web page.
-        """
-        part = _Part(into)
-        with Watch(shown(url), self.limits.fetch_timeout_s, cancelled) as watch:
-            for pause_s in (*PAUSES_S, None):
-                try:
-                    self._attempt(url, headers, part, watch)
-                    break
-                except _Broken as broken:
-                    watch.check()
-                    if pause_s is None:
-                        raise broken.error from broken
-                    watch.pause(pause_s)
-        _check_content(part, shown(url))
-
-    def _attempt(self, url: str, headers: Mapping[str, str], part: _Part, watch: Watch) -> None:
-        """Bring what is missing of `part`."""
-        name = shown(url)
-        try:
-            with self._answer(url, headers, part.wanted(), watch) as response:
-                _check_status(response, part.received > 0, name)
-                part.begin(response, name)
-                self._pour(response, part, watch, name)
-        except TemporarilyUnknown as error:
-            raise _Broken(SourceUnreachable(f"{name}: the host is not known just now")) from error
-        except (requests.Timeout, ReadTimeoutError) as error:
-            raise _Broken(SourceTimeout(f"{name}: the server does not answer")) from error
-        except requests.exceptions.SSLError as error:
-            raise SourceUnreachable(f"{name}: no secure connection to the server") from error
-        except (requests.ConnectionError, HTTPError) as error:
-            raise _Broken(SourceUnreachable(f"{name}: {part.breakage()}")) from error
-        except requests.RequestException as error:
-            raise SourceUnreachable(f"{name}: not an address that can be opened") from error
-
-    @contextmanager
-    def _answer(
-        self, url: str, headers: Mapping[str, str], ours: Mapping[str, str], watch: Watch
-    ) -> Iterator[requests.Response]:
-        """The answer at the end of the redirects, its body still unread.
-
-        The SDK's `safe_get` would take the headers along to wherever it is sent; here the caller's
-        own stay behind with their origin.
-        """
-        for _ in range(MAX_REDIRECTS + 1):
-            with self._hop(url, {**ours, **headers}, watch) as response:
-                location = response.headers.get("Location")
-                if response.status_code not in REDIRECTS or location is None:
-                    yield response
-                    return
-            target = urljoin(url, location)
-            if origin(target) != origin(url):
-                headers = {}
-            url = target
-        raise SourceForbidden(f"{shown(url)}: more than {MAX_REDIRECTS} redirects")
-
-    @contextmanager
-    def _hop(
-        self, url: str, headers: Mapping[str, str], watch: Watch
-    ) -> Iterator[requests.Response]:
-        """One request, to the first of the host's addresses that takes the connection."""
-        refusal = requests.ConnectionError()
-        for address in public_addresses(url):
-            watch.check()
-            with watch.session(pinned_adapter(address)) as session:
-                try:
-                    response = session.get(
-                        url,
-                        headers=headers,
-                        stream=True,
-                        allow_redirects=False,
-                        timeout=(self.limits.connect_timeout_s, self.limits.read_timeout_s),
-                    )
-                except requests.ConnectionError as error:
-                    refusal = error
-                    continue
-                with response:
-                    yield response
-                    return
-        raise refusal
-
-    def _pour(self, response: requests.Response, part: _Part, watch: Watch, name: str) -> None:
-        """Read the body into the file as it comes, and no more of it than allowed."""
-        too_large = SourceTooLarge(f"{name}: more than {self.limits.max_bytes} bytes")
-        if part.expected is not None and part.expected > self.limits.max_bytes:
-            raise too_large
-        # read1 returns what is there; read would wait for a whole chunk, however slowly it drips
-        while chunk := response.raw.read1(CHUNK_BYTES, decode_content=True):
-            watch.check()
-            if part.received + len(chunk) > self.limits.max_bytes:
-                raise too_large
-            part.into.write(chunk)
-            part.received += len(chunk)
+def _pour(
+    response: requests.Response, part: _Part, max_bytes: int, watch: Watch, name: str
+) -> None:
+    """Read the body into the file as it comes, and no more of it than allowed."""
+    too_large = SourceTooLarge(f"{name}: more than {max_bytes} bytes")
+    if part.expected is not None and part.expected > max_bytes:
+        raise too_large
+    # read1 returns what is there; read would wait for a whole chunk, however slowly it drips
+    while chunk := response.raw.read1(CHUNK_BYTES, decode_content=True):
         watch.check()
+        if part.received + len(chunk) > max_bytes:
+            raise too_large
+        part.into.write(chunk)
+        part.received += len(chunk)
+    watch.check()
 
 
 class _Part:
@@ -181,13 +95,12 @@ class _Part:
         self._validator: str | None = None
 
     def wanted(self) -> dict[str, str]:
-        """Our own headers: for the rest, if the server can tell whether it is of the same file."""
-        headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
+        """Headers that ask for the rest, if the server can tell whether it is of the same file."""
         if self._validator is None:
             self.received = 0
-        if self.received:
-            headers |= {"Range": f"bytes={self.received}-", "If-Range": str(self._validator)}
-        return headers
+        if not self.received:
+            return {}
+        return {"Range": f"bytes={self.received}-", "If-Range": str(self._validator)}
 
     def begin(self, response: requests.Response, name: str) -> None:
         """Stand in the file where the body of `response` belongs."""
@@ -198,7 +111,7 @@ class _Part:
             begins = found.get("Content-Range", "").startswith(f"bytes {self.received}-")
             if not begins or validator != self._validator:
                 self._validator = None
-                raise _Broken(SourceUnreachable(f"{name}: the file changed while it was read"))
+                raise Broken(SourceUnreachable(f"{name}: the file changed while it was read"))
         else:
             self.received = 0
         self.into.seek(self.received)
@@ -232,7 +145,7 @@ def _check_status(response: requests.Response, resumed: bool, name: str) -> None
     if status in (401, 403):
         raise SourceForbidden(answer)
     if status in WORTH_RETRYING or (status == 416 and resumed):
-        raise _Broken(SourceUnreachable(answer))
+        raise Broken(SourceUnreachable(answer))
     raise SourceUnreachable(answer)
 
 

@@ -29,7 +29,7 @@ def check_headers(headers: Mapping[str, str], field: str) -> None:
         if not NAME.fullmatch(name):
             raise RequestError(field, f"{shown} is not the name of an HTTP header")
         if OURS.fullmatch(name):
-            raise RequestError(field, f"{shown} is set by the download itself; leave it out")
+            raise RequestError(field, f"{shown} is set by the transfer itself; leave it out")
         if not VALUE.fullmatch(value):
             raise RequestError(
                 field,

@@ -1,6 +1,9 @@
 """The platform's SDK, and the one place that works round its faults (runpod 1.12.0).
 
-Invariant: the SDK is imported through `load` only, so that no fault is met unprepared.
+Its loop, which loses jobs, is replaced in `worker/loop.py`.
+
+Invariant: the SDK is imported through `load` only, so that no fault is met unprepared, and it
+never logs what is below INFO, whatever level it is told.
 """
 
 from __future__ import annotations
@@ -10,6 +13,9 @@ import os
 import sys
 import types
 from typing import Any
+
+LEAKY = frozenset({"TRACE", "DEBUG"})
+"""The levels at which the SDK logs transcripts, and the queue's addresses with their keys."""
 
 
 def load() -> Any:
@@ -21,6 +27,7 @@ def load() -> Any:
 
         # Its upload module sets up the root logger on import; that is the application's business.
         logging.getLogger().handlers = handlers
+        _hush(sys.modules["runpod"])
     return sys.modules["runpod"]
 
 
@@ -29,5 +36,12 @@ def _prepare() -> None:
     cpuinfo = types.ModuleType("cpuinfo")
     vars(cpuinfo)["get_cpu_info"] = lambda: {"brand_raw": "not asked for"}
     sys.modules.setdefault("cpuinfo", cpuinfo)
-    # The SDK's own default is DEBUG, at which it logs every transcript.
-    os.environ.setdefault("RUNPOD_LOG_LEVEL", "INFO")
+    # The SDK's own default is DEBUG. Its ping process may import it anew and know only this.
+    if os.environ.get("RUNPOD_LOG_LEVEL", "DEBUG").upper() in LEAKY:
+        os.environ["RUNPOD_LOG_LEVEL"] = "INFO"
+
+
+def _hush(runpod: Any) -> None:
+    # The level can be lowered later, by `--rp_log_level` for one.
+    logger = runpod.serverless.modules.rp_logger.RunPodLogger
+    logger.debug = logger.trace = lambda *_, **__: None

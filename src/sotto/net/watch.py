@@ -1,9 +1,10 @@
-"""The time a fetch has, and the end of its connections when that is over.
+"""The time a transfer has, and the end of its connections when that is over.
 
-A socket's own timeout bounds one wait, not their sum: a server that sends a byte now and then,
-in the headers or the body, would hold the thread for as long as it likes.
+A socket's own timeout bounds one wait, not their sum: a server that sends or takes a byte now and
+then would hold the thread for as long as it likes.
 
-Invariant: a moment after the end of the time, or after the cancellation, no read is blocked.
+Invariant: a moment after the end of the time, or after the cancellation, no read or write is
+blocked.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ GLANCE_S = 0.1
 
 
 class Watch:
-    """Entered for one fetch; `name` is what messages call the address."""
+    """Entered for one transfer; `name` is what messages call the address."""
 
     def __init__(self, name: str, seconds: float, cancelled: threading.Event) -> None:
         self._name = name
@@ -46,9 +47,9 @@ class Watch:
     def check(self) -> None:
         """Raise SourceTimeout if the time is over, SourceUnreachable if the job is cancelled."""
         if self._cancelled.is_set():
-            raise SourceUnreachable(f"{self._name}: the job was cancelled during the download")
+            raise SourceUnreachable(f"{self._name}: the job was cancelled meanwhile")
         if time.monotonic() >= self._end:
-            raise SourceTimeout(f"{self._name}: did not arrive within {self._seconds:g} s")
+            raise SourceTimeout(f"{self._name}: not done within {self._seconds:g} s")
 
     def pause(self, seconds: float) -> None:
         """Wait, at most to the end; then check."""

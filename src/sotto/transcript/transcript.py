@@ -61,13 +61,14 @@ class Track:
 
 
 class Transcript:
-    """The answer of one job while it grows."""
+    """The answer of one job while it grows; `length_s`: what the audio says that it lasts."""
 
     def __init__(self, warnings: Iterable[str] = ()) -> None:
         self.meter = Meter()
         self.warnings = list(warnings)
         self.tracks: list[Track] = []
         self.segments: list[Segment] = []
+        self.length_s: float | None = None
 
     def track(self, channel: int | None, language: Language) -> Track:
         """Begin a channel; None means all channels mixed."""

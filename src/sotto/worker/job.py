@@ -1,40 +1,79 @@
-"""One RunPod job in, the dictionary that answers it out.
+"""One RunPod job in, what answers it out.
 
 Invariant: a job is always answered, with its output or with an error that has a code; only
-cancellation passes through.
+cancellation passes through. However it ends, nobody works for it any more.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import time
-from collections.abc import Mapping
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from sotto.answer import answer, as_json
-from sotto.errors import InternalError, RequestError, SottoError
+from sotto.engines import Engines
+from sotto.errors import InternalError, JobTimeout, RequestError, SottoError
 from sotto.pipeline import transcribe
-from sotto.request import parse
+from sotto.request import Request, parse
+from sotto.settings import Settings
+from sotto.worker import channel, openai
+from sotto.worker.delivery import Delivery
+from sotto.worker.feed import Feed
+from sotto.worker.progress import Progress
+from sotto.worker.storage import bucket_of_settings
+from sotto.worker.work import Work
 from sotto.workshop import Workshop
+
+GLANCE_S = 1.0
+"""How often a job is looked at for its progress; one that ends sooner tells of none."""
 
 log = logging.getLogger(__name__)
 
 
-async def run(job: Mapping[str, Any], workshop: Workshop) -> dict[str, Any]:
-    """Answer a job as the platform's SDK wants it: the output, or `error` with its details."""
-    job_id = str(job.get("id", ""))
-    begun = time.perf_counter()
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What the jobs of a worker share, and the seconds that each may run."""
+
+    workshop: Workshop
+    delivery: Delivery
+    timeout_s: float
+
+
+def open_service(settings: Settings, engines: Engines | None = None) -> Service:
+    """A worker's service over `engines`, or its own. Raises SettingsError for half a store."""
+    bucket = bucket_of_settings(settings)
+    workshop = Workshop(settings, engines)
+    delivery = Delivery(workshop.net, bucket, settings.result_limit_bytes, settings.link_lifetime_s)
+    return Service(workshop, delivery, settings.job_timeout_s)
+
+
+async def run(job: Mapping[str, Any], service: Service) -> Any:
+    """Answer a job as the platform's SDK wants it: the output, or `error` with its details.
+
+    `refresh_worker` is set in an answer when this worker can do no more.
+    """
+    work = Work(str(job.get("id", "")))
+    log.info("job %s begun", work.job_id)
     try:
-        output = await _output(job, workshop)
+        output = await _in_time(job, service, work)
     except SottoError as error:
-        log.warning("job %s failed: %s", job_id, error.code)
-        return failure(error)
+        log.warning("job %s failed: %s; %s", work.job_id, error.code, work)
+        output = _failure(job, error)
+    except asyncio.CancelledError:
+        log.info("job %s stopped; %s", work.job_id, work)
+        raise
     except Exception:
-        log.exception("job %s failed: internal", job_id)
-        return failure(InternalError(f"job {job_id} failed; the worker's log has the reason"))
-    seconds = time.perf_counter() - begun
-    log.info("job %s done: %.1f s of audio in %.2f s", job_id, output["duration"], seconds)
+        log.exception("job %s failed: internal; %s", work.job_id, work)
+        reason = f"job {work.job_id} failed; the worker's log has the reason"
+        output = _failure(job, InternalError(reason))
+    else:
+        log.info("job %s done: %s", work.job_id, work)
+    if isinstance(output, dict) and not service.workshop.healthy:
+        log.error("job %s: the engine has died; this worker is to be replaced", work.job_id)
+        output["refresh_worker"] = True
     return output
 
 
@@ -50,11 +89,68 @@ def failure(error: SottoError) -> dict[str, Any]:
     return {"error": message, **details}
 
 
-async def _output(job: Mapping[str, Any], workshop: Workshop) -> dict[str, Any]:
-    request = parse(job.get("input"))
-    tools, transcript = await workshop.open(request)
-    async with aclosing(transcribe(request, tools, transcript)) as segments:
-        async for _ in segments:
-            pass
+def _failure(job: Mapping[str, Any], error: SottoError) -> dict[str, Any]:
+    return openai.failure(error) if openai.wanted(job.get("input")) else failure(error)
+
+
+async def _in_time(job: Mapping[str, Any], service: Service, work: Work) -> Any:
+    """The job's output. Raises JobTimeout when the job has run for as long as it may."""
+    try:
+        async with asyncio.timeout(service.timeout_s) as limit:
+            return await _output(job, service, work)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        allowed = f"SOTTO_JOB_TIMEOUT_S: the {service.timeout_s:g} s that a job may run are over"
+        raise JobTimeout(f"{allowed}; {work.how_far()}") from None
+
+
+async def _output(job: Mapping[str, Any], service: Service, work: Work) -> Any:
+    job_input: Any = job.get("input")
+    shape = None
+    if openai.wanted(job_input):
+        if openai.lists_models(job_input):
+            return openai.models(await asyncio.to_thread(service.workshop.models))
+        job_input, shape = openai.translated(job_input)
+    request = parse(job_input)
+    target = service.delivery.target(job, request)
+    async with _reported(work):
+        output = await _answered(request, service, work)
+        work.delivering()
+        return await service.delivery.deliver(target, shape.output(output) if shape else output)
+
+
+async def _answered(request: Request, service: Service, work: Work) -> dict[str, Any]:
+    """The answer to `request`; with `stream` its segments are told on the way."""
+    tools, transcript = await service.workshop.open(request)
+    work.transcribing(transcript, tools.batcher.engine.device)
+    feed = Feed(channel.current(), with_words=request.options.word_timestamps)
+    async with feed, aclosing(transcribe(request, tools, transcript)) as segments:
+        async for segment in segments:
+            if request.options.stream:
+                feed.add(segment)
     engine = tools.batcher.engine
     return as_json(answer(request, transcript, model=engine.model, device=engine.device))
+
+
+@asynccontextmanager
+async def _reported(work: Work) -> AsyncIterator[None]:
+    """Tell how far the job is for as long as the block lasts."""
+    progress = Progress(channel.current())
+
+    async def report() -> None:
+        while True:
+            await asyncio.sleep(GLANCE_S)
+            far = work.how_far()
+            progress.tell(
+                stage=far.stage,
+                audio_s_done=far.audio_s_done,
+                audio_s_total=far.audio_s_total,
+                segments=far.segments,
+            )
+
+    reporting = asyncio.create_task(report())
+    try:
+        yield
+    finally:
+        reporting.cancel()

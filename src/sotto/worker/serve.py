@@ -1,7 +1,8 @@
 """The process: settings in, a worker that answers jobs out, on the platform or at a desk.
 
 Invariant: at a desk (no job queue in the environment) one job is run, its result is printed for a
-person, and the exit code says whether it succeeded.
+person, and the exit code says whether it succeeded. On the platform no job is taken before the
+model is loaded and warm.
 """
 
 from __future__ import annotations
@@ -10,14 +11,12 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from sotto import log
-from sotto.net import sdk
 from sotto.settings import Settings, SettingsError
-from sotto.worker import job as jobs
-from sotto.workshop import Workshop
 
 TEST_INPUT = "test_input.json"
 FLAG = "--test_input"
@@ -35,22 +34,48 @@ def main(handler_file: str) -> None:
     except (SettingsError, TestInputError) as error:
         sys.exit(f"{error}")
     log.configure(settings.log_level)
-    workshop = Workshop(settings)
+    with ThreadPoolExecutor(1, thread_name_prefix="sotto-start") as starter:
+        _serve(settings, starter)
+
+
+def _serve(settings: Settings, starter: Executor) -> None:
+    """Load the model in a thread, and meanwhile the SDK, whose worker then runs."""
     at_desk = FLAG in sys.argv
     if at_desk:
         # At INFO the SDK prints the whole result, which is printed for people below.
         os.environ.setdefault("RUNPOD_LOG_LEVEL", "WARN")
+    # Nothing is imported before it is needed here, so that the load begins as soon as it can.
+    from sotto.loading import engines_of
 
-    async def handle(job: dict[str, Any]) -> dict[str, Any]:
-        result = await jobs.run(job, workshop)
-        if at_desk and "error" not in result:
-            sys.stdout.write(for_people(result))
+    engines = engines_of(settings)
+    starter.submit(engines.load)
+    from sotto.net import sdk
+
+    serverless = sdk.load().serverless
+    from sotto.worker import health, job, loop
+
+    try:
+        service = job.open_service(settings, engines)
+    except SettingsError as error:
+        engines.close()
+        sys.exit(f"{error}")
+    engine = starter.submit(service.workshop.warm_up)
+
+    async def handle(given: dict[str, Any]) -> Any:
+        result = await job.run(given, service)
+        if at_desk:
+            sys.stdout.write(shown(result))
         return result
 
     try:
-        sdk.load().serverless.start({"handler": handle})
+        if not at_desk:
+            for check in health.checks(settings, engine):
+                serverless.register_fitness_check(check)
+            concurrency = settings.concurrency or health.concurrency(engine)
+            loop.install(concurrency=concurrency, stop_grace_s=settings.stop_grace_s)
+        serverless.start({"handler": handle})
     finally:
-        workshop.close()
+        service.workshop.close()
 
 
 def with_test_input(argv: list[str], handler: Path, environ: Mapping[str, str]) -> list[str]:
@@ -99,8 +124,19 @@ def _checked(text: str, source: str) -> str:
     return text
 
 
+def shown(result: Any) -> str:
+    """What a person gets to see of any result; an error is told by the SDK."""
+    if isinstance(result, str):
+        return f"\n{result}\n"
+    if "error" in result:
+        return ""
+    if "transcription" in result:
+        return for_people(result)
+    return f"\n{json.dumps(result, indent=2, ensure_ascii=False)}\n"
+
+
 def for_people(result: Mapping[str, Any]) -> str:
-    """A result as a person reads it at a terminal."""
+    """An answer as a person reads it at a terminal."""
     lines = ["", result["transcription"].strip() or "(no speech)", ""]
     lines += [
         f"  {_clock(segment['start'])} - {_clock(segment['end'])} {segment['text']}"

@@ -1,0 +1,73 @@
+"""Sixty-four short clips for one worker: 1, 16 and 64 of them in flight (`base` in int8, beam 5).
+
+All clips are sent at once to a gateway on the same machine, as base64; the worker takes as many as
+its `SOTTO_CONCURRENCY` says. One at a time is what every other Whisper worker does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+from bench.measure import Clock, Result, Task, costs, interleaved
+from bench.rows import Row
+from bench.speech import clips
+from bench.table import Column, Plot
+from bench.worker import HANDLER, outputs, running
+
+TITLE = "Jobs in flight"
+COLUMNS = (
+    Column("all_s", "all done after s", ".1f"),
+    Column("ratio", "times as fast as one at a time", ".2f"),
+)
+GOALS = ()
+PLOTS = (Plot("inflight", "all_s", "seconds for 64 clips"),)
+IN_FLIGHT = (1, 16, 64)
+CLIPS = 16
+TIMES = 4
+
+
+def run(repeats: int) -> Iterator[Row]:
+    """Each number of jobs in flight, interleaved."""
+    given = {"paths": [str(path) for path in clips(CLIPS)] * TIMES}
+    tasks = {
+        f"{number} in flight": Task(
+            "bench.scenarios.inflight:all_s", {**given, "concurrency": number}
+        )
+        for number in IN_FLIGHT
+    }
+    results = interleaved(tasks, repeats)
+    alone = results[f"{IN_FLIGHT[0]} in flight"]
+    for name, own in results.items():
+        values = {
+            **costs(own),
+            "all_s": round(median(result.value for result in own), 3),
+            "ratio": round(median(map(_ratio, alone, own)), 3),
+        }
+        yield Row("inflight", name, values, {"jobs": CLIPS * TIMES, "language": "en"})
+
+
+def _ratio(alone: Result, own: Result) -> float:
+    return float(alone.value / own.value)
+
+
+def all_s(clock: Clock, paths: list[str], concurrency: int) -> float:
+    """A task: seconds from the first job's arrival to the last one's answer."""
+    inputs = [{"audio_base64": _base64(path), "language": "en"} for path in paths]
+
+    async def timed() -> float:
+        async with running(HANDLER, {"SOTTO_CONCURRENCY": str(concurrency)}) as worker:
+            begun = time.perf_counter()
+            await outputs(worker.gateway, inputs)
+            return time.perf_counter() - begun
+
+    with clock:
+        return asyncio.run(timed())
+
+
+def _base64(path: str) -> str:
+    return base64.b64encode(Path(path).read_bytes()).decode("ascii")

@@ -1,0 +1,1 @@
+"""What an endpoint is, written in endpoint.toml."""

@@ -1,0 +1,126 @@
+"""`sotto serve`: the endpoint of an endpoint.toml on this machine, until it is interrupted.
+
+Invariant: no worker outlives the command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from sotto import log
+from sotto.endpoint.config import Endpoint, EndpointError, load
+from sotto.gateway.app import Gateway, GatewayOptions
+from sotto.gateway.pool import Pool
+
+HANDLER = Path(__file__).resolve().parents[1] / "handler.py"
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+LOCAL_KEY = "local"
+"""What clients send as a key where nobody else can reach the port."""
+GREETING = """\
+The endpoint is up: {url}
+Try it:
+
+  curl -s {url}/runsync -H 'Authorization: Bearer {key}' -d @test_input.json
+
+Ctrl-C stops it once the jobs in flight have ended; a second one stops it at once.
+"""
+
+
+class ServeError(Exception):
+    """The endpoint cannot be served; the message names the option."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `sotto serve`."""
+    add = parser.add_argument
+    add(
+        "--endpoint",
+        type=Path,
+        default=Path("endpoint.toml"),
+        metavar="FILE",
+        help="what the endpoint is; else endpoint.toml in this folder",
+    )
+    add("--host", default="127.0.0.1", help="address to listen on; else 127.0.0.1")
+    add("--port", type=_port, default=8000, help="port to listen on; 0: any; else 8000")
+    add("--key", help=f"API key that clients must send; else '{LOCAL_KEY}'")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until SIGINT or SIGTERM. Gives back the exit code."""
+    log.configure("info")
+    try:
+        if not HANDLER.is_file():
+            raise ServeError(f"{HANDLER}: not here; serve from a checkout of the repository")
+        endpoint = load(args.endpoint)
+        options = GatewayOptions(
+            api_key=_key(args.key, args.host),
+            endpoint_id=endpoint.name,
+            host=args.host,
+            port=args.port,
+            execution_timeout_s=endpoint.timeout_s,
+        )
+        asyncio.run(_serve(endpoint, options))
+    except (EndpointError, ServeError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+async def _serve(endpoint: Endpoint, options: GatewayOptions) -> None:
+    interrupted = _interruption()
+    async with AsyncExitStack() as opened:
+        try:
+            gateway = await opened.enter_async_context(
+                Gateway(options, pool=lambda gateway: _pool(endpoint, gateway))
+            )
+        except OSError as error:
+            where = f"{options.host} port {options.port}"
+            raise ServeError(f"--host, --port: {where}: {error.strerror or error}") from None
+        sys.stdout.write(GREETING.format(url=gateway.endpoint_url, key=options.api_key))
+        sys.stdout.flush()
+        await interrupted.wait()
+        sys.stdout.write("Stopping\n")
+        sys.stdout.flush()
+
+
+def _pool(endpoint: Endpoint, gateway: Gateway) -> Pool:
+    def environment(worker_id: str) -> dict[str, str]:
+        # What somebody sets for this one run goes before what is filed.
+        return {**endpoint.env, **os.environ, **gateway.worker_environment(worker_id)}
+
+    return Pool(endpoint, gateway.jobs, (sys.executable, str(HANDLER)), environment)
+
+
+def _interruption() -> asyncio.Event:
+    """Happens at SIGINT or SIGTERM; a second SIGINT raises KeyboardInterrupt as ever."""
+    loop, event = asyncio.get_running_loop(), asyncio.Event()
+
+    def interrupt() -> None:
+        event.set()
+        loop.remove_signal_handler(signal.SIGINT)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, interrupt)
+    return event
+
+
+def _key(given: str | None, host: str) -> str:
+    if given is None and host in LOOPBACK:
+        return LOCAL_KEY
+    if not given:
+        raise ServeError(f"--key: give one that is not empty; only {LOOPBACK[0]} does without")
+    return given
+
+
+def _port(text: str) -> int:
+    if text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65_535:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no port; use a number from 0 to 65535")

@@ -1,0 +1,123 @@
+"""What jobs share, and how it is made ready before there is one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.speech_data import clip
+
+from sotto.engine.fake import FakeEngine
+from sotto.errors import EngineError, UnknownModel
+from sotto.settings import Settings
+from sotto.workshop import Workshop
+
+SRC = Path(__file__).resolve().parents[2] / "src"
+FIRST_JOB = """
+import asyncio, json, os, sys
+from sotto.net import sdk
+sdk.load()
+from sotto.settings import Settings
+from sotto.worker import job as jobs
+service = jobs.open_service(Settings.from_env(os.environ))
+service.workshop.warm_up()
+before = set(sys.modules)
+answer = asyncio.run(jobs.run({"id": "1", "input": json.loads(sys.argv[1])}, service))
+service.workshop.close()
+assert answer["segments"], answer
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+
+
+@pytest.fixture
+def open_workshop(tmp_path: Path) -> Iterator[Callable[..., Workshop]]:
+    opened: list[Workshop] = []
+
+    def make(**changes: Any) -> Workshop:
+        settings = Settings(**{"engine": "fake", "temp_dir": str(tmp_path), **changes})
+        opened.append(Workshop(settings))
+        return opened[-1]
+
+    yield make
+    for workshop in opened:
+        workshop.close()
+
+
+def imported_by_first_job(**environ: str) -> list[str]:
+    """The modules that the first job of a worker imports after its warm-up."""
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_JOB, json.dumps({"audio_path": str(speech())})],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(SRC),
+            "SOTTO_AUDIO_ROOTS": str(speech().parent),
+            **environ,
+        },
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    found: list[str] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def speech() -> Path:
+    return clip("en-young-man").path
+
+
+# Warm-ups that fail
+
+
+def test_a_model_that_is_not_here_is_told_by_the_warm_up(
+    open_workshop: Callable[..., Workshop], tmp_path: Path
+) -> None:
+    workshop = open_workshop(engine="whisper", weights_dir=str(tmp_path), model="large-v9")
+    with pytest.raises(UnknownModel, match="large-v9"):
+        workshop.warm_up()
+
+
+def test_a_model_that_cannot_be_loaded_is_told_by_the_warm_up(
+    open_workshop: Callable[..., Workshop], tmp_path: Path
+) -> None:
+    (tmp_path / "base").mkdir()
+    for name in ("model.bin", "config.json", "tokenizer.json", "vocabulary.txt"):
+        (tmp_path / "base" / name).write_bytes(b"x")
+    workshop = open_workshop(engine="whisper", weights_dir=str(tmp_path), device="cpu")
+    with pytest.raises(EngineError, match="model 'base' cannot be loaded"):
+        workshop.warm_up()
+
+
+def test_a_folder_that_takes_no_audio_is_told_by_the_warm_up(
+    open_workshop: Callable[..., Workshop], tmp_path: Path
+) -> None:
+    with pytest.raises(FileNotFoundError):
+        open_workshop(temp_dir=str(tmp_path / "lost")).warm_up()
+
+
+# Warm-ups that succeed
+
+
+def test_the_warm_up_gives_the_default_engine_and_leaves_nothing_behind(
+    open_workshop: Callable[..., Workshop], tmp_path: Path
+) -> None:
+    engine = open_workshop(model="small").warm_up()
+    assert isinstance(engine, FakeEngine)
+    assert engine.model == "small"
+    assert engine.calls == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_first_job_has_nothing_left_to_import() -> None:
+    assert imported_by_first_job(SOTTO_ENGINE="fake") == []
+
+
+@pytest.mark.model
+def test_the_first_job_of_a_real_model_has_nothing_left_to_import(weights: Path) -> None:
+    assert imported_by_first_job(SOTTO_WEIGHTS_DIR=str(weights)) == []
