@@ -9,8 +9,8 @@ several of them at once.
 from __future__ import annotations
 
 import asyncio
-import importlib
 import os
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from statistics import median
@@ -19,21 +19,28 @@ from bench.measure import ROOT, Clock, Task, costs, interleaved
 from bench.rows import Row
 from bench.table import Column, Goal, Plot
 from bench.worker import HANDLER, running
-from sotto.net import sdk
-from sotto.settings import Settings
-from sotto.workshop import Workshop
 
 TITLE = "A cold start"
 COLUMNS = (Column("ready_s", "s", ".2f"),)
 OURS, PLAIN = "`python handler.py`, ready", "the same with plain imports, ready"
 GOALS = (Goal("seconds until the worker asks for its first job", OURS, "ready_s", most=1.2),)
 PLOTS = (Plot("start", "ready_s", "seconds"),)
+WARM = """
+import os
+from sotto.settings import Settings
+from sotto.workshop import Workshop
+
+workshop = Workshop(Settings.from_env(os.environ))
+workshop.warm_up()
+workshop.close()
+"""
 HANDLERS = {OURS: list(HANDLER), PLAIN: [sys.executable, "-m", "bench.plain_handler"]}
 PARTS = {
-    "part: `import runpod` as it comes": "plain_sdk",
-    "part: `import runpod`, prepared": "prepared_sdk",
-    "part: import faster-whisper and CTranslate2": "engine",
-    "part: load and warm up, imports included": "warm",
+    "part: Python itself": "pass",
+    "part: `import runpod` as it comes": "import runpod",
+    "part: `import runpod` as the worker does": "from sotto.net import sdk; sdk.load()",
+    "part: import what loads the model": "import sotto.loading, sotto.engine.whisper",
+    "part: that, load and warm up": WARM,
 }
 
 
@@ -43,10 +50,10 @@ def run(repeats: int) -> Iterator[Row]:
     tasks = {
         name: Task(f"{here}:ready", {"command": command}) for name, command in HANDLERS.items()
     }
-    tasks |= {name: Task(f"{here}:part", {"name": part}) for name, part in PARTS.items()}
+    tasks |= {name: Task(f"{here}:part", {"code": code}) for name, code in PARTS.items()}
     for name, own in interleaved(tasks, repeats + 1).items():
         kept = own[1:]
-        seconds = median(result.value or result.wall_s for result in kept)
+        seconds = median(result.value for result in kept)
         yield Row("start", name, {**costs(kept), "ready_s": round(seconds, 3)})
 
 
@@ -61,17 +68,11 @@ def ready(clock: Clock, command: list[str]) -> float:
         return asyncio.run(started())
 
 
-def part(clock: Clock, name: str) -> None:
-    """A task: one of PARTS, by itself."""
+def part(clock: Clock, code: str) -> float:
+    """A task: seconds of a process that does one thing."""
     with clock:
-        if name == "plain_sdk":
-            importlib.import_module("runpod")
-        elif name == "prepared_sdk":
-            sdk.load()
-        elif name == "engine":
-            importlib.import_module("faster_whisper")
-        else:
-            Workshop(Settings()).warm_up()
+        subprocess.run([sys.executable, "-c", code], env={**os.environ, **_environ()}, check=True)
+    return clock.wall_s
 
 
 def _environ() -> Mapping[str, str]:

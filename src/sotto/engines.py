@@ -15,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from sotto.engine import arena
 from sotto.engine.base import Engine
 from sotto.engine.batcher import Batcher
 from sotto.engine.devices import CPU, CUDA, Batching
@@ -131,6 +132,7 @@ def build(name: str, folder: Path, options: EngineOptions) -> Engine:
     """
     if options.engine == "fake":
         return FakeEngine(model=name)
+    arena.share_one()
     from sotto.engine import whisper  # loads CTranslate2, which the fake does without
 
     device = options.device

@@ -41,11 +41,11 @@ HOSTILE = {
 
 
 @pytest.fixture(scope="module")
-def hour(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An hour of noise: seconds of work for a worker, whatever its engine."""
-    path = tmp_path_factory.mktemp("volume") / "hour.wav"
+def long_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty minutes of noise: seconds of work for a worker, whatever its engine."""
+    path = tmp_path_factory.mktemp("volume") / "long.wav"
     noise = np.random.default_rng(0).normal(0, 0.1, 16_000 * 60).clip(-1, 1)
-    path.write_bytes(wav(np.tile(noise, 60)))
+    path.write_bytes(wav(np.tile(noise, 20)))
     return path
 
 
@@ -95,9 +95,9 @@ def test_many_jobs_in_flight_are_each_answered_and_the_hostile_ones_with_their_c
     run(check, {**FAKE, "SOTTO_CONCURRENCY": str(MANY)})
 
 
-def test_the_jobs_of_a_worker_that_is_killed_are_run_again(hour: Path) -> None:
+def test_the_jobs_of_a_worker_that_is_killed_are_run_again(long_file: Path) -> None:
     async def check(opened: Desk) -> None:
-        long = opened.submit(long_order(hour))
+        long = opened.submit(long_order(long_file))
         short = [opened.submit(SPOKEN) for _ in range(4)]
         process = await running(opened, long)
         os.kill(process, signal.SIGKILL)
@@ -105,23 +105,23 @@ def test_the_jobs_of_a_worker_that_is_killed_are_run_again(hour: Path) -> None:
             assert (await opened.end(job)).state is State.COMPLETED
         assert process not in opened.processes()
 
-    run(check, endpoint_of(hour))
+    run(check, endpoint_of(long_file))
 
 
-def test_a_worker_that_is_told_to_stop_under_load_loses_nothing(hour: Path) -> None:
+def test_a_worker_that_is_told_to_stop_under_load_loses_nothing(long_file: Path) -> None:
     async def check(opened: Desk) -> None:
-        jobs = [opened.submit(long_order(hour)), *(opened.submit(SPOKEN) for _ in range(MANY))]
+        jobs = [opened.submit(long_order(long_file)), *(opened.submit(SPOKEN) for _ in range(MANY))]
         process = await running(opened, jobs[0])
         os.kill(process, signal.SIGTERM)
         for job in jobs:
             assert (await opened.end(job)).state is State.COMPLETED
 
-    run(check, endpoint_of(hour, SOTTO_CONCURRENCY="4"))
+    run(check, endpoint_of(long_file, SOTTO_CONCURRENCY="4"))
 
 
-def test_a_cancelled_job_makes_room_at_once(hour: Path, tmp_path: Path) -> None:
+def test_a_cancelled_job_makes_room_at_once(long_file: Path, tmp_path: Path) -> None:
     async def check(opened: Desk) -> None:
-        jobs = [opened.submit(long_order(hour)) for _ in range(20)]
+        jobs = [opened.submit(long_order(long_file)) for _ in range(20)]
         for job in jobs:
             await opened.until(lambda job=job: job.state is State.IN_PROGRESS)
         behind = opened.submit(SPOKEN)
@@ -131,21 +131,21 @@ def test_a_cancelled_job_makes_room_at_once(hour: Path, tmp_path: Path) -> None:
         assert all(job.state is State.CANCELLED for job in jobs)
         assert left(tmp_path) == []
 
-    run(check, endpoint_of(hour, SOTTO_CONCURRENCY="20", SOTTO_TEMP_DIR=str(tmp_path)))
+    run(check, endpoint_of(long_file, SOTTO_CONCURRENCY="20", SOTTO_TEMP_DIR=str(tmp_path)))
 
 
 def test_a_job_that_would_outlast_its_limit_gets_a_timeout_and_leaves_no_file(
-    hour: Path, tmp_path: Path
+    long_file: Path, tmp_path: Path
 ) -> None:
     async def check(opened: Desk) -> None:
-        ended = await opened.end(opened.submit(long_order(hour)))
+        ended = await opened.end(opened.submit(long_order(long_file)))
         assert ended.state is State.FAILED
         assert ended.output["code"] == "timeout"
         assert "SOTTO_JOB_TIMEOUT_S" in str(ended.error)
         assert left(tmp_path) == []
         assert (await opened.end(opened.submit(SPOKEN))).state is State.COMPLETED
 
-    run(check, endpoint_of(hour, SOTTO_JOB_TIMEOUT_S="1", SOTTO_TEMP_DIR=str(tmp_path)))
+    run(check, endpoint_of(long_file, SOTTO_JOB_TIMEOUT_S="1", SOTTO_TEMP_DIR=str(tmp_path)))
 
 
 @pytest.mark.usefixtures("s3")

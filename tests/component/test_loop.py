@@ -16,7 +16,7 @@ from aiohttp import web
 from tests.loop_worker import ODD
 from tests.platform_stub import KEY, Platform, job
 
-from sotto.worker.loop import Loop
+from sotto.worker.loop import LAST_CALL_S, Loop
 
 ROOT = Path(__file__).resolve().parents[2]
 HANG_S = 45
@@ -387,6 +387,7 @@ def test_what_runs_is_finished_and_what_was_on_its_way_is_run_after_the_signal(r
         await platform.until(lambda: platform.listening)
         worker.terminate()
         await worker.logged("stop signal")
+        await asyncio.sleep(2 * LAST_CALL_S)  # now the poll is kept for the job's sake
         platform.offer(job("late", ("return", 2)))
         await platform.answered("late")
         platform.open("end")
@@ -490,7 +491,7 @@ def test_a_job_that_asks_for_a_fresh_worker_after_the_signal_is_answered(run: Ru
         await platform.told("a")
         worker.terminate()
         await worker.logged("stop signal")
-        await asyncio.sleep(0.6)  # past the last call, where only the jobs are waited for
+        await asyncio.sleep(2 * LAST_CALL_S)  # from here on only the jobs are waited for
         platform.open("end")
         assert await worker.ended() == 0
         assert platform.results() == {"a": {"error": "engine_failed"}}

@@ -12,6 +12,8 @@ import logging
 import os
 import sys
 import types
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 LEAKY = frozenset({"TRACE", "DEBUG"})
@@ -23,7 +25,8 @@ def load() -> Any:
     if "runpod" not in sys.modules:
         _prepare()
         handlers = list(logging.getLogger().handlers)
-        import runpod  # noqa: F401 - given back by its name, also when it was here before
+        with _without_slow_imports():
+            import runpod  # noqa: F401 - given back by its name, also when it was here before
 
         # Its upload module sets up the root logger on import; that is the application's business.
         logging.getLogger().handlers = handlers
@@ -32,13 +35,27 @@ def load() -> Any:
 
 
 def _prepare() -> None:
-    # Importing the SDK asks py-cpuinfo for the processor's name, which takes over a second.
-    cpuinfo = types.ModuleType("cpuinfo")
-    vars(cpuinfo)["get_cpu_info"] = lambda: {"brand_raw": "not asked for"}
-    sys.modules.setdefault("cpuinfo", cpuinfo)
     # The SDK's own default is DEBUG. Its ping process may import it anew and know only this.
     if os.environ.get("RUNPOD_LOG_LEVEL", "DEBUG").upper() in LEAKY:
         os.environ["RUNPOD_LOG_LEVEL"] = "INFO"
+
+
+@contextmanager
+def _without_slow_imports() -> Iterator[None]:
+    """Stand in for two modules that the SDK imports and a worker has no use for.
+
+    py-cpuinfo takes over a second to find the processor's name, which only goes into a header;
+    paramiko is for the SDK's own command line.
+    """
+    stand_ins = {name: types.ModuleType(name) for name in ("cpuinfo", "paramiko")}
+    vars(stand_ins["cpuinfo"])["get_cpu_info"] = lambda: {"brand_raw": "not asked for"}
+    missing = {name: module for name, module in stand_ins.items() if name not in sys.modules}
+    sys.modules.update(missing)
+    try:
+        yield
+    finally:
+        for name in missing:
+            del sys.modules[name]
 
 
 def _hush(runpod: Any) -> None:

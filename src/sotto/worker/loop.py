@@ -12,6 +12,7 @@ import functools
 import logging
 import signal
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from sotto.errors import InternalError
@@ -23,6 +24,8 @@ from sotto.worker.post import Line, Post
 
 log = logging.getLogger(__name__)
 
+SPARE_THREADS = 4
+"""Beside one thread for each job, for what all of them share."""
 LAST_CALL_S = 0.5
 """How long an idle worker that must stop still listens for a job that is on its way to it."""
 
@@ -59,8 +62,11 @@ class Loop:
         asyncio.run(self._run())
 
     async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        # By default a few threads for all jobs: some slow downloads would hold up every other.
+        loop.set_default_executor(ThreadPoolExecutor(self._concurrency + SPARE_THREADS))
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self._stop)
+            loop.add_signal_handler(number, self._stop)
         async with sdk.load().http_client.AsyncClientSession() as session:
             urls = self._sdk.rp_http
             self._post = Post(session, urls.JOB_DONE_URL, urls.JOB_STREAM_URL)
