@@ -124,6 +124,7 @@ def main() -> None:
         "value": value,
     }
     json.dump(result, out)
+    out.flush()  # at its end the interpreter flushes sys.stdout alone, which is another now
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ from __future__ import annotations
 import base64
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +27,13 @@ def empty_environment() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         _empty(patch)
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def interruptible() -> None:
+    """A run in the background of a shell ignores Ctrl-C, and so would the programs under test."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

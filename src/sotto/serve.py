@@ -20,6 +20,8 @@ from sotto.gateway.pool import Pool
 
 HANDLER = Path(__file__).resolve().parents[1] / "handler.py"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+INTERRUPTED = 130
+"""The exit code by which a shell knows that a command was interrupted."""
 LOCAL_KEY = "local"
 """What clients send as a key where nobody else can reach the port."""
 GREETING = """\
@@ -65,30 +67,31 @@ def run(args: argparse.Namespace) -> int:
             port=args.port,
             execution_timeout_s=endpoint.timeout_s,
         )
-        asyncio.run(_serve(endpoint, options))
+        return asyncio.run(_serve(endpoint, options))
     except (EndpointError, ServeError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
 
 
-async def _serve(endpoint: Endpoint, options: GatewayOptions) -> None:
-    interrupted = _interruption()
+async def _serve(endpoint: Endpoint, options: GatewayOptions) -> int:
+    interruption = _Interruption()
+
+    def pool(gateway: Gateway) -> Pool:
+        interruption.pool = _pool(endpoint, gateway)
+        return interruption.pool
+
     async with AsyncExitStack() as opened:
         try:
-            gateway = await opened.enter_async_context(
-                Gateway(options, pool=lambda gateway: _pool(endpoint, gateway))
-            )
+            gateway = await opened.enter_async_context(Gateway(options, pool))
         except OSError as error:
             where = f"{options.host} port {options.port}"
             raise ServeError(f"--host, --port: {where}: {error.strerror or error}") from None
         sys.stdout.write(GREETING.format(url=gateway.endpoint_url, key=options.api_key))
         sys.stdout.flush()
-        await interrupted.wait()
+        await interruption.asked.wait()
         sys.stdout.write("Stopping\n")
         sys.stdout.flush()
+    return INTERRUPTED if interruption.is_urgent else 0
 
 
 def _pool(endpoint: Endpoint, gateway: Gateway) -> Pool:
@@ -99,17 +102,26 @@ def _pool(endpoint: Endpoint, gateway: Gateway) -> Pool:
     return Pool(endpoint, gateway.jobs, (sys.executable, str(HANDLER)), environment)
 
 
-def _interruption() -> asyncio.Event:
-    """Happens at SIGINT or SIGTERM; a second SIGINT raises KeyboardInterrupt as ever."""
-    loop, event = asyncio.get_running_loop(), asyncio.Event()
+class _Interruption:
+    """SIGINT and SIGTERM: the first asks for the end, each further one kills the workers.
 
-    def interrupt() -> None:
-        event.set()
-        loop.remove_signal_handler(signal.SIGINT)
+    As events of the loop: an exception raised wherever the code is just then could leave a worker
+    behind.
+    """
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, interrupt)
-    return event
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.is_urgent = False
+        self.pool: Pool | None = None
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._interrupt)
+
+    def _interrupt(self) -> None:
+        self.is_urgent = self.asked.is_set()
+        self.asked.set()
+        if self.is_urgent and self.pool is not None:
+            self.pool.kill()
 
 
 def _key(given: str | None, host: str) -> str:
