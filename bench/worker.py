@@ -6,12 +6,14 @@ Invariant: what starts here has ended when its block ends.
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -54,6 +56,11 @@ async def running(command: Sequence[str], environ: Mapping[str, str]) -> AsyncIt
         finally:
             await process.terminate(STOP_S)
             await ended
+
+
+def embedded(path: str) -> dict[str, Any]:
+    """The input of a job for a file: its bytes as base64."""
+    return {"audio_base64": base64.b64encode(Path(path).read_bytes()).decode("ascii")}
 
 
 async def outputs(gateway: Gateway, inputs: Sequence[Mapping[str, Any]]) -> list[Any]:

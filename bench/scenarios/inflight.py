@@ -7,17 +7,15 @@ its `SOTTO_CONCURRENCY` says. One at a time is what every other Whisper worker d
 from __future__ import annotations
 
 import asyncio
-import base64
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from statistics import median
 
 from bench.measure import Clock, Result, Task, costs, interleaved
 from bench.rows import Row
 from bench.speech import clips
 from bench.table import Column, Plot
-from bench.worker import HANDLER, outputs, running
+from bench.worker import HANDLER, embedded, outputs, running
 
 TITLE = "Jobs in flight"
 COLUMNS = (
@@ -57,7 +55,7 @@ def _ratio(alone: Result, own: Result) -> float:
 
 def all_s(clock: Clock, paths: list[str], concurrency: int) -> float:
     """A task: seconds from the first job's arrival to the last one's answer."""
-    inputs = [{"audio_base64": _base64(path), "language": "en"} for path in paths]
+    inputs = [{**embedded(path), "language": "en"} for path in paths]
 
     async def timed() -> float:
         async with running(HANDLER, {"SOTTO_CONCURRENCY": str(concurrency)}) as worker:
@@ -67,7 +65,3 @@ def all_s(clock: Clock, paths: list[str], concurrency: int) -> float:
 
     with clock:
         return asyncio.run(timed())
-
-
-def _base64(path: str) -> str:
-    return base64.b64encode(Path(path).read_bytes()).decode("ascii")

@@ -7,17 +7,15 @@ side of the queue, one at a time and 16 in flight, decoding, VAD and features in
 from __future__ import annotations
 
 import asyncio
-import base64
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from statistics import median
 
 from bench.measure import Clock, Task, costs, interleaved
 from bench.rows import Row
 from bench.speech import clips
 from bench.table import Column, Plot
-from bench.worker import HANDLER, outputs, running
+from bench.worker import HANDLER, embedded, outputs, running
 
 TITLE = "What a job costs beside the model"
 COLUMNS = (Column("ms_a_job", "ms a job", ".1f"),)
@@ -43,13 +41,12 @@ def run(repeats: int) -> Iterator[Row]:
 
 def ms_a_job(clock: Clock, path: str, concurrency: int) -> float:
     """A task: milliseconds from the first job's arrival to the last one's answer, by job."""
-    audio = base64.b64encode(Path(path).read_bytes()).decode("ascii")
     environ = {"SOTTO_ENGINE": "fake", "SOTTO_CONCURRENCY": str(concurrency)}
 
     async def timed() -> float:
         async with running(HANDLER, environ) as worker:
             begun = time.perf_counter()
-            await outputs(worker.gateway, [{"audio_base64": audio}] * JOBS)
+            await outputs(worker.gateway, [embedded(path)] * JOBS)
             return (time.perf_counter() - begun) * 1000 / JOBS
 
     with clock:

@@ -10,7 +10,6 @@ ended; growth is counted from the first mark after six minutes.
 from __future__ import annotations
 
 import asyncio
-import base64
 import random
 import tempfile
 import time
@@ -25,7 +24,7 @@ from bench.measure import Clock, Task, measured
 from bench.rows import SEED, Row
 from bench.speech import clips
 from bench.table import Column, Goal, Plot
-from bench.worker import HANDLER, KEY, LONGEST_WAIT_MS, Running, running
+from bench.worker import HANDLER, KEY, LONGEST_WAIT_MS, Running, embedded, running
 
 TITLE = "A soak"
 COLUMNS = (
@@ -82,10 +81,10 @@ def run(_repeats: int) -> Iterator[Row]:
 def soak(clock: Clock, paths: list[str], minutes: int) -> list[dict[str, Any]]:
     """A task: mixed jobs for so many minutes; what the worker holds at each mark."""
     with clock, tempfile.TemporaryDirectory() as temp:
-        return asyncio.run(_soak([_base64(path) for path in paths], minutes, Path(temp)))
+        return asyncio.run(_soak([embedded(path) for path in paths], minutes, Path(temp)))
 
 
-async def _soak(sounds: list[str], minutes: int, temp: Path) -> list[dict[str, Any]]:
+async def _soak(sounds: list[dict[str, Any]], minutes: int, temp: Path) -> list[dict[str, Any]]:
     marks = []
     done: Counter[str] = Counter()
     rng = random.Random(SEED)
@@ -130,7 +129,11 @@ class Caller:
     """Sends one job after another until `end_s`, by the monotonic clock."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, worker: Running, sounds: list[str], end_s: float
+        self,
+        session: aiohttp.ClientSession,
+        worker: Running,
+        sounds: list[dict[str, Any]],
+        end_s: float,
     ) -> None:
         self._session = session
         self._url = worker.gateway.endpoint_url
@@ -156,7 +159,7 @@ class Caller:
             done[status] += 1
 
     def _sound(self, rng: random.Random) -> dict[str, Any]:
-        return {"audio_base64": rng.choice(self._sounds)}
+        return rng.choice(self._sounds)
 
     async def _sync(self, given: dict[str, Any]) -> str:
         return await self._post(f"runsync?wait={LONGEST_WAIT_MS}", {"input": given}, "status")
@@ -169,7 +172,3 @@ class Caller:
     async def _post(self, path: str, body: dict[str, Any], wanted: str) -> str:
         async with self._session.post(f"{self._url}/{path}", json=body) as response:
             return str((await response.json())[wanted])
-
-
-def _base64(path: str) -> str:
-    return base64.b64encode(Path(path).read_bytes()).decode("ascii")

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sotto.errors import RequestError
-from sotto.net import check_headers
+from sotto.net import check_headers, openable
 from sotto.options import Options
 from sotto.transcript.formats import WITH_LINES
 
@@ -71,7 +71,7 @@ def _conflicts(given: Mapping[str, Any], options: Options) -> Iterator[tuple[str
 
 def _delivery_conflicts(options: Options) -> Iterator[tuple[str, str]]:
     url = options.upload_url
-    if url is not None and not url.lower().startswith(("http://", "https://")):
+    if url is not None and not openable(url):
         yield "upload_url", "expected an http(s) URL that takes a PUT"
     if url is not None and options.upload:
         yield "upload", "the answer goes to 'upload_url'; drop one of the two"

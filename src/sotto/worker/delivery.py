@@ -17,7 +17,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from sotto.errors import RequestError, ResultTooLarge
-from sotto.net import Destination, Net, bare, openable
+from sotto.net import Destination, Net, bare
 from sotto.request import Request
 from sotto.worker.storage import S3_CONFIG, Bucket, bucket_of_job, key_of
 
@@ -90,8 +90,6 @@ class Delivery:
         if config is not None:
             place = bucket_of_job(config)
         if options.upload_url is not None:
-            if not openable(options.upload_url):
-                raise RequestError("upload_url", "expected an http(s) URL that takes a PUT")
             place = Destination(options.upload_url, options.upload_headers or {})
         if options.upload and place is None:
             raise RequestError("upload", f"true: there is no store; {WAYS_OUT}")

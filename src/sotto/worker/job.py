@@ -15,12 +15,13 @@ from typing import Any
 
 from sotto.answer import answer, as_json
 from sotto.engines import Engines
-from sotto.errors import InternalError, JobTimeout, RequestError, SottoError
+from sotto.errors import InternalError, JobTimeout, SottoError
 from sotto.pipeline import transcribe
 from sotto.request import Request, parse
 from sotto.settings import Settings
 from sotto.worker import channel, openai
 from sotto.worker.delivery import Delivery
+from sotto.worker.failure import failure
 from sotto.worker.feed import Feed
 from sotto.worker.progress import Progress
 from sotto.worker.storage import bucket_of_settings
@@ -75,18 +76,6 @@ async def run(job: Mapping[str, Any], service: Service) -> Any:
         log.error("job %s: the engine has died; this worker is to be replaced", work.job_id)
         output["refresh_worker"] = True
     return output
-
-
-def failure(error: SottoError) -> dict[str, Any]:
-    """What the caller sees of an error: the SDK makes `error` the job's error, the rest its output.
-
-    The message is made safe for JSON, since it may quote what the caller sent.
-    """
-    message = f"{error.code}: {error}".encode("utf-8", "replace").decode()
-    details: dict[str, Any] = {"code": error.code, "retryable": error.retryable}
-    if isinstance(error, RequestError):
-        details["field"] = error.field.encode("utf-8", "replace").decode()
-    return {"error": message, **details}
 
 
 def _failure(job: Mapping[str, Any], error: SottoError) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import Any
 from sotto.errors import InternalError
 from sotto.net import sdk
 from sotto.worker import channel
-from sotto.worker.job import failure
+from sotto.worker.failure import failure
 from sotto.worker.poll import Poll
 from sotto.worker.post import Line, Post
 

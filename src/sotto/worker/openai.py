@@ -24,6 +24,7 @@ from sotto.errors import (
 from sotto.languages import LANGUAGES
 from sotto.options import Options
 from sotto.request import refuse_unknown, shown
+from sotto.worker.failure import encodable
 
 ROUTE, INPUT = "openai_route", "openai_input"
 MODELS = "/v1/models"
@@ -146,9 +147,9 @@ def failure(error: SottoError) -> dict[str, Any]:
     ours = error.retryable or isinstance(error, EngineError)
     return {
         "error": {
-            "message": _encodable(message),
+            "message": encodable(message),
             "type": "server_error" if ours else "invalid_request_error",
-            "param": _encodable(param) if param else None,
+            "param": encodable(param) if param else None,
             "code": error.code,
         }
     }
@@ -213,7 +214,3 @@ def _granularities(asked: Mapping[str, Any], response_format: str) -> tuple[str,
     if names and response_format != "verbose_json":
         raise RequestError(field, "goes with the response_format 'verbose_json' alone")
     return tuple(names) or ("segment",)
-
-
-def _encodable(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()

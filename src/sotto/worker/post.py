@@ -18,7 +18,7 @@ from typing import Any
 import aiohttp
 
 from sotto.errors import InternalError, ResultTooLarge
-from sotto.worker.job import failure
+from sotto.worker.failure import failure
 
 log = logging.getLogger(__name__)
 
