@@ -256,7 +256,19 @@ def test_text_may_fill_all_the_room_behind_the_prompt(tiny: Whisper, prompt: int
     features = log_mel(pcm("en-dashwood"), 80)
     text = one(tiny, ask(features, decoding=endless, prompt=before, align=False)).draft
     marks = len(("<|startoftranscript|>", "<|notimestamps|>")) + (prompt > 0)
-    assert 0 <= len(text.tokens) - (448 - marks - prompt) <= 1
+    assert len(text.tokens) - (448 - marks - prompt) in (-1, 0)
+
+
+@pytest.mark.parametrize("model", ["base", "tiny"])
+def test_text_that_fills_all_the_room_is_aligned(request, model: str):
+    """The decoder then has to take end-of-text, too."""
+    whisper: Whisper = request.getfixturevalue(model)
+    suppressed = (-1, whisper._tokens.of().eot)
+    endless = replace(DECODING, beam_size=1, suppress_tokens=suppressed)
+    features = log_mel(pcm("en-dashwood"), 80)
+    decoded = one(whisper, ask(features, decoding=endless, language="en"))
+    assert len(decoded.draft.tokens) > 440
+    assert sum(len(word.tokens) for word in decoded.words) == len(decoded.draft.tokens)
 
 
 # What is hardly audio.

@@ -60,8 +60,9 @@ def max_length(prompt: int, new_tokens: int | None) -> int:
     """`max_length` for `generate` such that it produces `new_tokens` at most; None: all that fit.
 
     CTranslate2 allows the lesser of `max_length / 2` and `max_length` less the `prompt`'s tokens,
-    the last of which it does not count.
+    the last of which it does not count. One position is kept for the end of text, which the
+    alignment puts behind what was generated.
     """
-    room = CONTEXT - prompt
+    room = CONTEXT - prompt - 1
     wanted = min(new_tokens or room, room)
     return max(2 * wanted, wanted + prompt - 1)
