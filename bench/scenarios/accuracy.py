@@ -10,10 +10,11 @@ where a voice ends; the gap is the longest pause between two words of one segmen
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from statistics import median_low
 from typing import Any
 
 from bench import ours
-from bench.measure import interleaved
+from bench.measure import Result, costs, interleaved
 from bench.peers import BATCHED, SEQUENTIAL
 from bench.rows import Row
 from bench.score import Cue, normaliser, shape, times, word_errors
@@ -58,19 +59,19 @@ PLOTS = (
 )
 
 
-def run(_repeats: int) -> Iterator[Row]:
-    """Each language once: words do not vary from run to run."""
+def run(repeats: int) -> Iterator[Row]:
+    """Each language `repeats` times: what is tried again at a temperature varies."""
     for language in VOICES:
         recorded = long_file(language)
         paths = [str(recorded.path)]
         options = {"language": language, "word_timestamps": True}
         tasks = {"Sotto": ours.task(paths, **options)}
         tasks |= {peer.name: peer.task(paths, **options) for peer in (SEQUENTIAL, BATCHED)}
-        results = {name: runs[0] for name, runs in interleaved(tasks, 1).items()}
+        results = interleaved(tasks, repeats)
         ends_s = ours.voice_ends_s(recorded.path)
         scores = {
-            name: _score([Cue(**cue) for cue in result.value[0]], recorded, language, ends_s)
-            for name, result in results.items()
+            name: _medians([_score(run, recorded, language, ends_s) for run in runs])
+            for name, runs in results.items()
         }
         for name, score in scores.items():
             values = {
@@ -78,15 +79,15 @@ def run(_repeats: int) -> Iterator[Row]:
                 "system": name,
                 **score,
                 "wer_above": round(score["wer"] - scores[SEQUENTIAL.name]["wer"], 4),
-                "wall_s": round(results[name].wall_s, 2),
-                "cpu_s": round(results[name].cpu_s, 2),
+                **costs(results[name]),
             }
             yield Row("accuracy", f"{name}, {language}", values, options)
 
 
 def _score(
-    cues: Sequence[Cue], recorded: LongFile, language: str, voice_ends_s: Sequence[float]
+    result: Result, recorded: LongFile, language: str, voice_ends_s: Sequence[float]
 ) -> dict[str, Any]:
+    cues = [Cue(**cue) for cue in result.value[0]]
     normalise = normaliser(language)
     wer = word_errors(cues, recorded.utterances, normalise)
     return {
@@ -94,3 +95,8 @@ def _score(
         **times(cues, recorded.utterances, normalise),
         **shape(cues, voice_ends_s),
     }
+
+
+def _medians(scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Of each value by itself, the median over the runs (the lower one of an even number)."""
+    return {name: median_low(score[name] for score in scores) for name in scores[0]}
