@@ -14,7 +14,7 @@ from statistics import median_low
 from typing import Any
 
 from bench import ours
-from bench.measure import Result, costs, interleaved
+from bench.measure import Result, interleaved
 from bench.peers import BATCHED, SEQUENTIAL
 from bench.rows import Row
 from bench.score import Cue, normaliser, shape, times, word_errors
@@ -31,7 +31,6 @@ COLUMNS = (
     Column("longest_s", "longest s", ".1f"),
     Column("largest_gap_s", "largest gap s", ".2f"),
     Column("closed", "closed", ".1%"),
-    Column("wall_s", "wall s"),
 )
 SHAPED = ("en", "it", "ru")
 GOALS = (
@@ -79,7 +78,6 @@ def run(repeats: int) -> Iterator[Row]:
                 "system": name,
                 **score,
                 "wer_above": round(score["wer"] - scores[SEQUENTIAL.name]["wer"], 4),
-                **costs(results[name]),
             }
             yield Row("accuracy", f"{name}, {language}", values, options)
 

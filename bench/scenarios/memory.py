@@ -21,7 +21,6 @@ COLUMNS = (
     Column("minutes", "minutes", "d"),
     Column("peak_mb", "peak MB", ".0f"),
     Column("grown_mb", "more than for 10 min", ".0f"),
-    Column("wall_s", "wall s"),
 )
 FRONT, REAL = "Sotto, front end", "Sotto, base"
 GOALS = tuple(
@@ -53,8 +52,6 @@ def _rows(name: str, tasks: Mapping[int, Task]) -> Iterator[Row]:
             "minutes": minutes,
             "peak_mb": round(result.peak_mb, 1),
             "grown_mb": round(result.peak_mb - least.peak_mb, 1),
-            "wall_s": round(result.wall_s, 2),
-            "cpu_s": round(result.cpu_s, 2),
         }
         print(f"  {name}, {minutes} min: {result.peak_mb:.0f} MB", flush=True)
         yield Row("memory", f"{name}, {minutes} min", values)

@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import signal
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ import pytest
 import requests
 from tests.component.test_gateway import Receiver
 from tests.component.test_storage import moto, s3  # noqa: F401 - fixtures
-from tests.desk import HANDLER, OPTIONS, SPOKEN, Desk, by_delay, desk
+from tests.desk import HANDLER, OPTIONS, ROOT, SPOKEN, Desk, by_delay, desk
 from tests.sound import wav
 
 from sotto.gateway.job import Job, Order, Policy, State
@@ -27,6 +28,7 @@ from sotto.gateway.pool import Patience
 
 FAKE = {"SOTTO_ENGINE": "fake"}
 PATIENT = Patience(start_s=60.0, heed_s=5.0, stop_s=30.0)
+WORDY = (sys.executable, str(ROOT / "tests" / "wordy_handler.py"))
 MANY = 64
 
 HOSTILE = {
@@ -57,11 +59,16 @@ def endpoint_of(path: Path, **more: str) -> dict[str, str]:
     return {**FAKE, "SOTTO_AUDIO_ROOTS": str(path.parent), **more}
 
 
-def run(check: Callable[[Desk], Awaitable[None]], environ: dict[str, str], **options: Any) -> None:
+def run(
+    check: Callable[[Desk], Awaitable[None]],
+    environ: dict[str, str],
+    handler: tuple[str, str] = HANDLER,
+    **options: Any,
+) -> None:
     """Have `check` use an endpoint of one worker."""
 
     async def whole() -> None:
-        async with desk(HANDLER, by_delay(), PATIENT, environ, **options) as opened:
+        async with desk(handler, by_delay(), PATIENT, environ, **options) as opened:
             await check(opened)
 
     asyncio.run(whole())
@@ -149,23 +156,28 @@ def test_a_job_that_would_outlast_its_limit_gets_a_timeout_and_leaves_no_file(
 
 
 @pytest.mark.usefixtures("s3")
-def test_a_large_result_comes_as_a_link_to_the_store(moto: str) -> None:  # noqa: F811
+def test_a_result_of_fifty_megabytes_comes_as_a_link_to_the_store(
+    long_file: Path,
+    moto: str,  # noqa: F811
+) -> None:
     async def check(opened: Desk) -> None:
-        ended = await opened.end(opened.submit(SPOKEN))
+        ended = await opened.end(opened.submit(long_order(long_file)))
         assert ended.state is State.COMPLETED
         assert "transcription" not in ended.output
-        stored = await asyncio.to_thread(requests.get, ended.output["result_url"], timeout=10)
-        assert len(stored.content) == ended.output["result_bytes"] > 100
-        assert json.loads(stored.content)["transcription"]
+        stored = await asyncio.to_thread(requests.get, ended.output["result_url"], timeout=60)
+        assert len(stored.content) == ended.output["result_bytes"] > 50_000_000
+        answer = json.loads(stored.content)
+        assert answer["duration"] == 1200
+        assert len(answer["segments"]) == ended.output["segments"]
+        assert (await opened.end(opened.submit(SPOKEN))).state is State.COMPLETED
 
     store = {
-        "SOTTO_RESULT_LIMIT_BYTES": "100",
         "SOTTO_S3_ENDPOINT_URL": moto,
         "SOTTO_S3_BUCKET": "bucket",
         "SOTTO_S3_ACCESS_ID": "id",
         "SOTTO_S3_ACCESS_SECRET": "secret",
     }
-    run(check, {**FAKE, **store})
+    run(check, endpoint_of(long_file, **store), WORDY)
 
 
 def test_a_result_that_is_too_large_names_the_ways_out() -> None:

@@ -1,0 +1,15 @@
+"""The worker as it is, but for a fake engine whose words are so long that answers get large."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sotto.engine import fake
+from sotto.worker.serve import main
+
+LETTERS = 9_000
+"""Of each word: twenty minutes of audio then make an answer of some 54 MB."""
+
+if __name__ == "__main__":
+    fake.VOCABULARY = tuple(word * (LETTERS // len(word)) for word in fake.VOCABULARY)
+    main(str(Path(__file__).resolve().parents[1] / "handler.py"))
