@@ -49,7 +49,8 @@ def transcribe(
     async def run() -> list[Transcript]:
         workshop = Workshop(Settings(audio_roots=("/",)))
         try:
-            await workshop.open(requests[0])
+            async with workshop.open(requests[0]):
+                pass
             with clock:
                 return await asyncio.gather(*(job(workshop, one) for one in requests))
         finally:
@@ -65,13 +66,13 @@ def request(path: str | Path, options: Mapping[str, Any]) -> Request:
 
 async def job(workshop: Workshop, wanted: Request, batcher: Batcher | None = None) -> Transcript:
     """Run one job, by `batcher` in place of the workshop's own if given."""
-    tools, transcript = await workshop.open(wanted)
-    if batcher is not None:
-        tools = replace(tools, batcher=batcher)
-    async with aclosing(transcribe_job(wanted, tools, transcript)) as made:
-        async for _ in made:
-            pass
-    return transcript
+    async with workshop.open(wanted) as (tools, transcript):
+        if batcher is not None:
+            tools = replace(tools, batcher=batcher)
+        async with aclosing(transcribe_job(wanted, tools, transcript)) as made:
+            async for _ in made:
+                pass
+        return transcript
 
 
 def with_engine(

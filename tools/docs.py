@@ -26,7 +26,10 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+from tools import memory
 
 from sotto.answer import Answer
 from sotto.endpoint.config import Endpoint
@@ -290,6 +293,16 @@ def json_default(field: Field) -> str:
     return code(msgspec.json.encode(field.default).decode())
 
 
+def gpu_memory() -> str:
+    """The table of what each model takes of a GPU."""
+    return table(memory.GPU_HEAD, memory.gpu_rows())
+
+
+def cpu_memory() -> str:
+    """The table of what each model takes of a CPU's memory."""
+    return table(memory.CPU_HEAD, memory.cpu_rows())
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
@@ -313,6 +326,8 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "answer": answer,
     "stored": stored,
     "endpoint": endpoint,
+    "gpu_memory": gpu_memory,
+    "cpu_memory": cpu_memory,
 }
 
 

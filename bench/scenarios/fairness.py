@@ -94,8 +94,8 @@ def _timed(batcher: Batcher, job: int, ask: Ask) -> tuple[Future[Any], list[floa
 async def _engine() -> Engine:
     """The engine that a worker would have."""
     workshop = Workshop(Settings())
-    tools, _ = await workshop.open(request("/", {}))
-    return tools.batcher.engine
+    async with workshop.open(request("/", {})) as (tools, _):
+        return tools.batcher.engine
 
 
 async def _asked(paths: Sequence[str], mels: int) -> list[list[Ask]]:

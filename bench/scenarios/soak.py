@@ -84,7 +84,7 @@ def run(_repeats: int) -> Iterator[Row]:
 
 def _growth(marks: Sequence[Mapping[str, Any]], value: str) -> float:
     first, last = marks[:COMPARED], marks[-COMPARED:]
-    return round(median(m[value] for m in last) - median(m[value] for m in first), 1)
+    return round(float(median(m[value] for m in last) - median(m[value] for m in first)), 1)
 
 
 def soak(clock: Clock, paths: list[str], minutes: int) -> list[dict[str, Any]]:

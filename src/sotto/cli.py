@@ -220,19 +220,19 @@ async def _transcribe(
 
 async def _watched(target: Target, request: Request, workshop: Workshop) -> Transcript:
     """Transcribe one target under a progress bar that counts seconds of audio."""
-    tools, transcript = await workshop.open(request)
-    total = await asyncio.to_thread(length_s, target.path) if target.path else None
-    with tqdm(
-        total=total and round(total, 1),
-        desc=target.name[-40:],
-        unit="s",
-        leave=False,
-        bar_format=None if total is None else "{l_bar}{bar}| {n:.0f}/{total:.0f} s of audio",
-    ) as bar:
-        async with aclosing(transcribe(request, tools, transcript)) as segments:
-            async for segment in segments:
-                bar.update(max(0.0, segment.end_s - bar.n))
-    return transcript
+    async with workshop.open(request) as (tools, transcript):
+        total = await asyncio.to_thread(length_s, target.path) if target.path else None
+        with tqdm(
+            total=total and round(total, 1),
+            desc=target.name[-40:],
+            unit="s",
+            leave=False,
+            bar_format=None if total is None else "{l_bar}{bar}| {n:.0f}/{total:.0f} s of audio",
+        ) as bar:
+            async with aclosing(transcribe(request, tools, transcript)) as segments:
+                async for segment in segments:
+                    bar.update(max(0.0, segment.end_s - bar.n))
+        return transcript
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A model's name in, the batcher that serves it out: each model is loaded once.
+"""A model's name in, the batcher that serves it out, for as long as a job works with it.
 
 Invariant: the only place that chooses between the engines; whoever asks for a model, from whatever
 thread, waits for the one load of it, and no model serves before it is warm.
@@ -8,38 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import threading
 import time
+from collections.abc import AsyncIterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
-from sotto.engine import arena
+from sotto.engine import arena, memory
 from sotto.engine.base import Engine
 from sotto.engine.batcher import Batcher
-from sotto.engine.devices import CPU, CUDA, Batching
 from sotto.engine.fake import FakeEngine
 from sotto.errors import EngineError, UnknownModel
-from sotto.models.compute import choose
+from sotto.models.compute import Device
+from sotto.models.memory import RESERVE_BYTES
 from sotto.models.store import Store
+from sotto.plan import EngineOptions, Plan, plan
+from sotto.residents import Resident, Residents, Wanted
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class EngineOptions:
-    """How models are run; the fields are settings of the same name."""
-
-    engine: str
-    model: str
-    model_fallback: str
-    device: str
-    compute_type: str
-    model_workers: int
-    encode_batch: int
-    decode_batch: int
-    max_waiting: int
 
 
 class Engines:
@@ -48,42 +36,40 @@ class Engines:
     def __init__(self, store: Store, options: EngineOptions) -> None:
         self._store = store
         self._options = options
-        self._loads: dict[str, Future[Batcher]] = {}
-        self._changing = threading.Lock()
         # Threads of their own: where a model lies is not to be asked behind a slow download.
         self._threads = ThreadPoolExecutor(thread_name_prefix="sotto-load")
+        self._residents = Residents(self._threads)
+        self._plans: dict[Path, Plan] = {}
+        self._device: Device | None = None
+        self._planning = threading.Lock()
         if options.engine == "whisper":
             # Here, not in the thread that loads: two threads that import hold each other up.
             from sotto.engine import whisper  # noqa: F401
 
-    async def get(self, name: str | None) -> tuple[Batcher, tuple[str, ...]]:
-        """The batcher for the model called `name`, or for the default, and warnings to pass on.
+    @asynccontextmanager
+    async def lease(self, name: str | None) -> AsyncIterator[tuple[Batcher, tuple[str, ...]]]:
+        """The batcher of the model called `name`, or of the default, and warnings to pass on.
 
-        Raises UnknownModel, EngineError, OutOfMemory.
+        The model stays loaded for as long as the block lasts. Waits for the load and, while the
+        models in use leave no room for it, until they do. Raises UnknownModel, EngineError,
+        OutOfMemory.
         """
-        default = self._options.model
+        resident, warnings = await self._held(name)
         try:
-            return await self._loaded(name), ()
-        except UnknownModel:
-            if self._options.model_fallback != "baked" or name in (None, default):
-                raise
-        warning = f"model: {name!r} is not on this worker; '{default}' was used"
-        return await self._loaded(default), (warning,)
+            batcher = await asyncio.shield(asyncio.wrap_future(resident.loading))
+            yield batcher, warnings
+        finally:
+            self._residents.give_back(resident)
 
     def load(self, name: str | None = None) -> Future[Batcher]:
         """Begin to load the model called `name`, or the default, or join the load of it.
 
-        Blocks while the model's files are sought or downloaded, not while they are loaded. Raises
-        UnknownModel, EngineError; the future raises EngineError, OutOfMemory.
+        Blocks while the model's files are sought or downloaded, and until there is room for it; not
+        while it is loaded. Raises UnknownModel, EngineError, OutOfMemory; so does the future.
         """
-        name = name or self._options.model
-        folder = Path() if self._options.engine == "fake" else self._store.find(name)
-        with self._changing:
-            load = self._loads.get(str(folder))
-            if load is None or (load.done() and load.exception() is not None):
-                load = self._threads.submit(self._load, name, folder)
-                self._loads[str(folder)] = load
-        return load
+        resident = self._residents.ask(self._wanted(name or self._options.model)).result()
+        self._residents.give_back(resident)
+        return resident.loading
 
     def available(self) -> tuple[str, ...]:
         """The names of the models that are here, in alphabetical order; blocks for the disk."""
@@ -94,63 +80,95 @@ class Engines:
     @property
     def healthy(self) -> bool:
         """False once the engine of a model has died."""
-        return all(batcher.healthy for batcher in self._ready())
+        return all(batcher.healthy for batcher in self._residents.loaded())
 
     def close(self) -> None:
         """Stop all engines, once what is being loaded is; what waits fails."""
-        self._threads.shutdown(cancel_futures=True)
-        for batcher in self._ready():
-            batcher.close()
+        self._residents.close()
 
-    async def _loaded(self, name: str | None) -> Batcher:
-        load = await asyncio.wrap_future(self._threads.submit(self.load, name))
-        return await asyncio.shield(asyncio.wrap_future(load))
+    async def _held(self, name: str | None) -> tuple[Resident, tuple[str, ...]]:
+        """A model that is kept for us, and warnings."""
+        default = self._options.model
+        try:
+            return await self._granted(name or default), ()
+        except UnknownModel:
+            if self._options.model_fallback != "baked" or name in (None, default):
+                raise
+        warning = f"model: {name!r} is not on this worker; '{default}' was used"
+        return await self._granted(default), (warning,)
 
-    def _load(self, name: str, folder: Path) -> Batcher:
+    async def _granted(self, name: str) -> Resident:
+        wanted = await asyncio.wrap_future(self._threads.submit(self._wanted, name))
+        granted = self._residents.ask(wanted)
+        try:
+            return await asyncio.wrap_future(granted)
+        except asyncio.CancelledError:
+            self._residents.withdraw(granted)
+            raise
+
+    def _wanted(self, name: str) -> Wanted:
+        """The model called `name` with its plan; blocks for the disk, or a download."""
+        if self._options.engine == "fake":
+            return Wanted("", name, 0, partial(self._load, name, Path(), None))
+        folder = self._store.find(name)
+        with self._planning:
+            if folder not in self._plans:
+                self._plans[folder] = self._planned(name, folder)
+            how = self._plans[folder]
+        return Wanted(str(folder), name, how.memory_bytes, partial(self._load, name, folder, how))
+
+    def _planned(self, name: str, folder: Path) -> Plan:
+        if self._device is None:
+            self._device = device(self._options.device)
+            self._residents.budget_bytes = self._budget(self._device.kind)
+        return plan(name, folder, self._options, self._device, self._residents.budget_bytes)
+
+    def _budget(self, kind: str) -> int | None:
+        """Bytes that models may have on the device; None if that is not known."""
+        if self._options.model_memory_bytes:
+            return self._options.model_memory_bytes
+        free = memory.free_bytes(kind)
+        return None if free is None else free - RESERVE_BYTES
+
+    def _load(self, name: str, folder: Path, how: Plan | None) -> Batcher:
         begun = time.perf_counter()
-        engine = build(name, folder, self._options)
+        engine = build(name, folder, how)
         try:
             engine.warm_up()
         except BaseException:
             engine.close()
             raise
         seconds = time.perf_counter() - begun
-        log.info("model %s is warm on %s after %.2f s", engine.model, engine.device, seconds)
+        kind = f", in {how.compute_type}" if how else ""
+        log.info(
+            "model %s is warm on %s after %.2f s%s", engine.model, engine.device, seconds, kind
+        )
         return Batcher(engine, max_waiting=self._options.max_waiting)
 
-    def _ready(self) -> list[Batcher]:
-        loads = [load for load in list(self._loads.values()) if load.done()]
-        return [
-            load.result() for load in loads if not load.cancelled() and load.exception() is None
-        ]
+
+def device(wanted: str) -> Device:
+    """The device that `wanted`, "auto", "cpu" or "cuda", means on this machine.
+
+    Raises EngineError if it is not there.
+    """
+    from sotto.engine import whisper  # loads CTranslate2, which the fake does without
+
+    gpus = whisper.cuda_devices() if wanted != "cpu" else 0
+    if wanted == "cuda" and not gpus:
+        raise EngineError("SOTTO_DEVICE: 'cuda' has no GPU to run on; use auto or cpu")
+    kind = "cuda" if gpus else "cpu"
+    capability = memory.capability() if gpus else None
+    return Device(kind, frozenset(whisper.compute_types(kind)), capability)
 
 
-def build(name: str, folder: Path, options: EngineOptions) -> Engine:
-    """Load the model in `folder` with the engine that the options name.
+def build(name: str, folder: Path, how: Plan | None) -> Engine:
+    """Load the model in `folder` as planned; without a plan, the engine that has no weights.
 
     Raises EngineError, OutOfMemory.
     """
-    if options.engine == "fake":
+    if how is None:
         return FakeEngine(model=name)
     arena.share_one()
-    from sotto.engine import whisper  # loads CTranslate2, which the fake does without
+    from sotto.engine import whisper  # as above
 
-    device = options.device
-    if device != "cpu":
-        gpus = whisper.cuda_devices()
-        if device == "cuda" and not gpus:
-            raise EngineError("SOTTO_DEVICE: 'cuda' has no GPU to run on; use auto or cpu")
-        device = "cuda" if gpus else "cpu"
-    compute_type = choose(options.compute_type, device, whisper.compute_types(device))
-    best = CUDA if device == "cuda" else replace(CPU, threads=cores())
-    batching = Batching(
-        threads=options.model_workers or best.threads,
-        encode=options.encode_batch or best.encode,
-        decode=options.decode_batch or best.decode,
-    )
-    return whisper.load(name, folder, device, compute_type, batching)
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))
+    return whisper.load(name, folder, how.device, how.compute_type, how.batching)

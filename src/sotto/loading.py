@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from sotto.engines import EngineOptions, Engines
+from sotto.engines import Engines
 from sotto.models.fetch import Hub
-from sotto.models.store import Store, hub_caches
+from sotto.models.store import Store, places
+from sotto.plan import EngineOptions
 from sotto.settings import Settings
 
 
@@ -18,7 +19,7 @@ def engines_of(settings: Settings) -> Engines:
     """The engines of one process; none is loaded yet."""
     store = Store(
         weights_dir=Path(settings.weights_dir),
-        caches=hub_caches(os.environ),
+        others=places(Path(settings.volume_dir), os.environ),
         download=settings.model_download,
         hub=Hub(settings.hub_endpoint, settings.hub_token),
     )
@@ -26,6 +27,7 @@ def engines_of(settings: Settings) -> Engines:
         engine=settings.engine,
         model=settings.model,
         model_fallback=settings.model_fallback,
+        model_memory_bytes=settings.model_memory_bytes,
         device=settings.device,
         compute_type=settings.compute_type,
         model_workers=settings.model_workers,

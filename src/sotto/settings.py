@@ -29,7 +29,13 @@ class SettingsError(Exception):
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The worker's settings; a field `x` is the variable `SOTTO_X`."""
 
-    model: Annotated[str, Meta(description="Model that serves jobs which name none.")] = "base"
+    model: Annotated[
+        str,
+        Meta(
+            description="Model that serves jobs which name none: a folder, a name of the "
+            "catalogue, or the repository that the model was baked from."
+        ),
+    ] = "base"
     model_fallback: Annotated[
         Literal["none", "baked"],
         Meta(
@@ -41,9 +47,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         bool,
         Meta(description="May a model that is not here be downloaded at run time?"),
     ] = False
+    model_memory_bytes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Memory of the device that models may take, all together; one that no job "
+            "works with is unloaded when another needs its room. 0: what is free when the first "
+            "one is loaded, less 512 MiB.",
+        ),
+    ] = 0
     weights_dir: Annotated[
         str, Meta(description="Folder of the baked models, one folder each.")
     ] = str(ROOT / "weights")
+    volume_dir: Annotated[
+        str, Meta(description="Folder of more models, one folder each, on a network volume.")
+    ] = "/runpod-volume/models"
     hub_endpoint: Annotated[
         str,
         Meta(
@@ -66,10 +84,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(description="Where the model runs; `auto` takes a GPU if there is one."),
     ] = "auto"
     compute_type: Annotated[
-        Literal["auto", "int8", "int8_float16", "int8_float32", "float16", "bfloat16", "float32"],
+        Literal[
+            "auto",
+            "int8",
+            "int8_float16",
+            "int8_float32",
+            "int8_bfloat16",
+            "float16",
+            "bfloat16",
+            "float32",
+        ],
         Meta(
-            description="Number format of the weights in memory; `auto`: `float16` on a GPU, "
-            "`int8` on a CPU."
+            description="Number format of the weights in memory; `auto`: on a GPU `float16` if it "
+            "fits, else `int8_float16`; `int8` on a CPU."
         ),
     ] = "auto"
     audio_roots: Annotated[

@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import tempfile
 import wave
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from sotto.audio.decode import decode
@@ -18,10 +20,11 @@ from sotto.audio.source import SourceFile, SourceLimits
 from sotto.audio.vad import listen
 from sotto.audio.windows import Window, cut
 from sotto.engine.base import Engine
-from sotto.engines import Engines, cores
+from sotto.engines import Engines
 from sotto.loading import engines_of
 from sotto.net import Net, NetLimits
 from sotto.pipeline import Tools, vad
+from sotto.plan import cores
 from sotto.request import Request, parse
 from sotto.settings import Settings
 from sotto.transcript.transcript import Transcript
@@ -52,25 +55,28 @@ class Workshop:
         # Two for each core: of the two threads of a front end, one often waits for the other.
         self._threads = ThreadPoolExecutor(2 * cores(), thread_name_prefix="sotto-front")
 
-    async def open(self, request: Request) -> tuple[Tools, Transcript]:
-        """A job's tools and its empty transcript; loads the model if need be.
+    @asynccontextmanager
+    async def open(self, request: Request) -> AsyncIterator[tuple[Tools, Transcript]]:
+        """A job's tools and its empty transcript, for as long as the block lasts.
 
-        Raises UnknownModel, EngineError, OutOfMemory.
+        Loads the model if need be, and waits until there is room for it. Raises UnknownModel,
+        EngineError, OutOfMemory.
         """
-        batcher, warnings = await self._engines.get(request.options.model)
-        engine = batcher.engine
-        transcript = Transcript((*request.warnings, *warnings))
-        if not engine.multilingual:
-            transcript.warnings += _english_only(request, engine.model)
-        tools = Tools(
-            net=self.net,
-            limits=self._limits,
-            max_audio_s=self._max_audio_s,
-            batcher=batcher,
-            threads=self._threads,
-            windows_ahead=(engine.threads + 1) * engine.batch_limit,
-        )
-        return tools, transcript
+        async with self._engines.lease(request.options.model) as (batcher, warnings):
+            engine = batcher.engine
+            transcript = Transcript((*request.warnings, *warnings))
+            if not engine.multilingual:
+                transcript.warnings += _english_only(request, engine.model)
+            tools = Tools(
+                net=self.net,
+                limits=self._limits,
+                max_audio_s=self._max_audio_s,
+                batcher=batcher,
+                threads=self._threads,
+                # For each thread a call at work and one that waits, and one more on its way.
+                windows_ahead=(2 * engine.threads + 1) * engine.batch_limit,
+            )
+            yield tools, transcript
 
     def warm_up(self) -> Engine:
         """Load the default model and, meanwhile, all else that a first job would load; blocks.

@@ -27,11 +27,13 @@ MAY_IMPORT = {
     },
     "__main__": {"cli"},
     "cli": {*STAGES, "pipeline", "serve", "workshop", "models", "settings", "log", "targets"},
-    "loading": {"engines", "models", "settings"},
+    "loading": {"engines", "models", "plan", "settings"},
     "serve": {"gateway", "endpoint", "log", "settings"},
     "targets": set(),
-    "workshop": {*STAGES, "pipeline", "engines", "loading", "models", "settings"},
-    "engines": {"engine", "models"},
+    "workshop": {*STAGES, "pipeline", "engines", "loading", "models", "plan", "settings"},
+    "engines": {"engine", "models", "plan", "residents"},
+    "residents": {"engine"},
+    "plan": {"engine", "models"},
     "pipeline": {*STAGES, "ahead", "asking", "decoding", "merging", "meter"},
     "ahead": set(),
     "decoding": {"asking", "audio", "meter", "transcript.segments"},
@@ -82,7 +84,7 @@ ONLY_IN = {
 }
 """For each library the modules or rooms that may import it: they translate its exceptions."""
 
-NOWHERE = {"torch", "pydantic", "boto3"}
+NOWHERE = {"torch", "transformers", "pydantic", "boto3"}
 """Libraries that would make the first job wait."""
 
 

@@ -1,4 +1,4 @@
-"""One pool of memory for all threads, in a process of its own."""
+"""One pool of memory for all threads, and what is free in it, in a process of its own."""
 
 from __future__ import annotations
 
@@ -57,3 +57,30 @@ def pools(how: str) -> int:
 def test_all_threads_share_one_pool() -> None:
     assert pools("own") > 1
     assert pools("shared") == 1
+
+
+HOLES = """
+from sotto.engine import arena
+from sotto.engine.memory import used_bytes
+
+arena.share_one()
+pieces = [b"x" * (100_000 + n) for n in range(1_000)]
+kept = bytes(100_000)
+pieces.clear()
+before = used_bytes("cpu")
+assert arena.give_back()
+print(before - used_bytes("cpu"))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not glibc")
+def test_what_is_free_below_something_in_use_is_given_back() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HOLES],
+        env={"PYTHONPATH": str(SRC)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 50_000_000

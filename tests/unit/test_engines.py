@@ -15,15 +15,17 @@ from tests.gate import HANG_S, ask
 from sotto import engines as under_test
 from sotto.engine.batcher import Batcher
 from sotto.engine.fake import FakeEngine
-from sotto.engines import EngineOptions, Engines, build
+from sotto.engines import Engines, device
 from sotto.errors import EngineError, OutOfMemory, UnknownModel
 from sotto.models.fetch import Hub
 from sotto.models.store import Store
+from sotto.plan import EngineOptions
 
 OPTIONS = EngineOptions(
     engine="fake",
     model="base",
     model_fallback="none",
+    model_memory_bytes=0,
     device="cpu",
     compute_type="auto",
     model_workers=0,
@@ -89,9 +91,13 @@ def engines(tmp_path: Path) -> Iterator[Engines]:
 
 
 def got(engines: Engines, name: str | None = None) -> Batcher:
-    batcher, warnings = asyncio.run(engines.get(name))
-    assert warnings == ()
-    return batcher
+    return asyncio.run(leased(engines, name))
+
+
+async def leased(engines: Engines, name: str | None = None) -> Batcher:
+    async with engines.lease(name) as (batcher, warnings):
+        assert warnings == ()
+        return batcher
 
 
 # Loads that fail
@@ -126,13 +132,13 @@ def test_a_model_that_is_not_here_is_told_at_once(tmp_path: Path) -> None:
     engines.close()
 
 
-def test_a_gpu_that_is_asked_for_and_not_there_is_told(tmp_path: Path) -> None:
+def test_a_gpu_that_is_asked_for_and_not_there_is_told() -> None:
     from sotto.engine import whisper
 
     if whisper.cuda_devices():
         pytest.skip("there is a GPU")
     with pytest.raises(EngineError, match="SOTTO_DEVICE: 'cuda' has no GPU to run on"):
-        build("base", tmp_path, replace(OPTIONS, engine="whisper", device="cuda"))
+        device("cuda")
 
 
 # One load for all
@@ -145,14 +151,13 @@ def test_a_load_begun_before_there_is_an_event_loop_is_the_one_that_jobs_wait_fo
     builder.may_end.clear()
     load = engines.load()
 
-    async def jobs() -> list[tuple[Batcher, tuple[str, ...]]]:
-        waiting = [asyncio.create_task(engines.get(None)) for _ in range(5)]
+    async def jobs() -> list[Batcher]:
+        waiting = [asyncio.create_task(leased(engines)) for _ in range(5)]
         await asyncio.sleep(0)
         builder.may_end.set()
         return await asyncio.gather(*waiting)
 
-    batchers = [batcher for batcher, _ in asyncio.run(jobs())]
-    assert batchers == [load.result()] * 5
+    assert asyncio.run(jobs()) == [load.result()] * 5
     assert builder.names == ["base"]
 
 
@@ -186,14 +191,14 @@ def test_a_job_that_gives_up_waiting_leaves_the_load_to_the_others(
     builder.may_end.clear()
 
     async def jobs() -> Batcher:
-        impatient = asyncio.create_task(engines.get(None))
-        patient = asyncio.create_task(engines.get(None))
+        impatient = asyncio.create_task(leased(engines))
+        patient = asyncio.create_task(leased(engines))
         assert await asyncio.to_thread(builder.begun.wait, HANG_S)
         impatient.cancel()
         with pytest.raises(asyncio.CancelledError):
             await impatient
         builder.may_end.set()
-        return (await patient)[0]
+        return await patient
 
     assert asyncio.run(jobs()).healthy
     assert builder.names == ["base"]

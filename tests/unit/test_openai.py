@@ -95,8 +95,10 @@ def answered(route: str = TRANSCRIPTIONS, **fields: Any) -> Any:
         workshop = Workshop(Settings(engine="fake"))
         try:
             request = parse(native)
-            tools, transcript = await workshop.open(request)
-            async with aclosing(transcribe(request, tools, transcript)) as segments:
+            async with (
+                workshop.open(request) as (tools, transcript),
+                aclosing(transcribe(request, tools, transcript)) as segments,
+            ):
                 async for _ in segments:
                     pass
             return as_json(answer(request, transcript, model="base", device="cpu"))

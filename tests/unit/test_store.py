@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.hub_server import Fault, HubServer
+from tests.model_files import put_record
 
 from sotto.errors import EngineError, UnknownModel
 from sotto.models import catalogue
 from sotto.models.fetch import Hub
-from sotto.models.store import RUNPOD_CACHE, Store, hub_caches, is_model
+from sotto.models.store import RUNPOD_CACHE, HubCache, Shelf, Store, is_model, places
 
 NOWHERE = Hub("http://127.0.0.1:9")
 PARTS = ("model.bin", "config.json", "tokenizer.json", "vocabulary.txt")
@@ -38,7 +40,7 @@ def weights(tmp_path: Path) -> Path:
 
 
 def store(weights: Path, *caches: Path) -> Store:
-    return Store(weights, caches, download=False, hub=NOWHERE)
+    return Store(weights, [HubCache(cache) for cache in caches], download=False, hub=NOWHERE)
 
 
 @pytest.mark.parametrize(
@@ -211,4 +213,117 @@ def test_a_download_that_fails_is_an_engine_error(hub: HubServer, weights: Path)
 def test_the_machines_own_cache_lies_where_the_hubs_tools_put_it(
     environ: dict[str, str], own: str
 ) -> None:
-    assert hub_caches(environ) == (RUNPOD_CACHE, Path(own))
+    asked = places(Path("/volume/models"), environ)
+    assert asked == (HubCache(RUNPOD_CACHE), Shelf(Path("/volume/models")), HubCache(Path(own)))
+
+
+# What a record calls a model
+
+
+@pytest.mark.parametrize("name", ["whisper-fr", "ours", "maker/whisper-fr"])
+def test_a_baked_model_is_served_by_its_folder_its_own_name_and_its_repository(
+    weights: Path, name: str
+) -> None:
+    mine = put_record(put(weights / "whisper-fr"), name="ours", repository="maker/whisper-fr")
+    assert store(weights).find(name) == mine
+    assert store(weights).available() == ("whisper-fr",)
+
+
+def test_a_record_that_names_a_model_of_the_catalogue_answers_to_its_aliases(
+    weights: Path,
+) -> None:
+    mine = put_record(put(weights / "mine"), name="large-v3")
+    assert store(weights).find("large") == mine
+    assert store(weights).find("large-v3") == mine
+
+
+def test_a_folder_goes_before_a_record_of_the_same_name(weights: Path) -> None:
+    put_record(put(weights / "a-base"), name="base", repository="maker/base")
+    named = put(weights / "base")
+    assert store(weights).find("base") == named
+    assert store(weights).find("maker/base") == weights / "a-base"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", "\0", '{"name": 1}', '{"name": "x", "repository": null}']
+)
+def test_a_record_that_cannot_be_read_takes_nothing_from_a_model(weights: Path, text: str) -> None:
+    (put(weights / "base") / "model.json").write_text(text)
+    assert store(weights).find("base") == weights / "base"
+    assert store(weights).available() == ("base",)
+
+
+def test_a_record_without_a_repository_gives_no_empty_name(weights: Path) -> None:
+    put_record(put(weights / "base"), name="", repository="")
+    with pytest.raises(UnknownModel):
+        store(weights).find("")
+
+
+# A volume, and caches of any repository
+
+
+def test_a_network_volume_holds_folders_like_those_that_are_baked(
+    tmp_path: Path, weights: Path
+) -> None:
+    volume = tmp_path / "volume"
+    mine = put_record(put(volume / "mine"), repository="maker/mine")
+    here = Store(weights, [Shelf(volume)], download=False, hub=NOWHERE)
+    assert here.find("mine") == here.find("maker/mine") == mine
+    assert here.available() == ("mine",)
+
+
+def test_all_places_are_asked_in_order(tmp_path: Path) -> None:
+    runpod, volume, own = tmp_path / "runpod", tmp_path / "volume", tmp_path / "own"
+    baked = tmp_path / "weights"
+    here = Store(
+        baked, [HubCache(runpod), Shelf(volume), HubCache(own)], download=False, hub=NOWHERE
+    )
+    expected = [
+        put(baked / "small"),
+        snapshot(runpod, "small"),
+        put(volume / "small"),
+        snapshot(own, "small"),
+    ]
+    found = []
+    for folder in expected:
+        found.append(here.find("small"))
+        (folder / "model.bin").unlink()
+    assert found == expected
+    assert here.available() == ()
+
+
+def test_a_cached_repository_outside_the_catalogue_is_served_by_its_name(
+    tmp_path: Path, weights: Path
+) -> None:
+    cached = put(tmp_path / "models--maker--whisper-fr" / "snapshots" / ("a" * 40))
+    here = store(weights, tmp_path)
+    assert here.find("maker/whisper-fr") == cached
+    assert here.available() == ("maker/whisper-fr",)
+    for name in ("whisper-fr", "models--maker--whisper-fr", "maker--whisper-fr"):
+        with pytest.raises(UnknownModel, match="here are: maker/whisper-fr"):
+            here.find(name)
+
+
+def test_a_cached_model_of_the_catalogue_is_served_by_its_repository_too(
+    tmp_path: Path, weights: Path
+) -> None:
+    cached = snapshot(tmp_path, "large-v3")
+    here = store(weights, tmp_path)
+    assert here.find("Systran/faster-whisper-large-v3") == here.find("large") == cached
+
+
+def test_the_newest_snapshot_serves_where_none_is_pinned(tmp_path: Path, weights: Path) -> None:
+    snapshots = tmp_path / "models--maker--whisper-fr" / "snapshots"
+    for age, revision in enumerate("cab"):
+        folder = put(snapshots / (revision * 40))
+        os.utime(folder, (1_000_000 - age, 1_000_000 - age))
+    (snapshots / "lost").symlink_to("nowhere")
+    assert store(weights, tmp_path).find("maker/whisper-fr") == snapshots / ("c" * 40)
+
+
+def test_what_is_in_a_cache_and_no_model_is_not_listed(tmp_path: Path, weights: Path) -> None:
+    put(tmp_path / "datasets--maker--speech" / "snapshots" / "a")
+    put(tmp_path / "models--maker--checkpoint" / "snapshots" / "a", "config.json")
+    (tmp_path / "models--maker--file").write_text("x")
+    (tmp_path / "version.txt").write_text("1")
+    assert store(weights, tmp_path).available() == ()

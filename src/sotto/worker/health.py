@@ -12,8 +12,8 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from sotto.engine.base import Engine
+from sotto.engine.memory import gpu
 from sotto.settings import Settings
-from sotto.worker.memory import gpu
 
 WINDOW_BYTES = 640_000_000
 """What one window takes at most: that of large-v3 in float16, whose 32 layers keep keys and values

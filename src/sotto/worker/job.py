@@ -111,14 +111,14 @@ async def _output(job: Mapping[str, Any], service: Service, work: Work) -> Any:
 
 async def _answered(request: Request, service: Service, work: Work) -> dict[str, Any]:
     """The answer to `request`; with `stream` its segments are told on the way."""
-    tools, transcript = await service.workshop.open(request)
-    work.transcribing(transcript, tools.batcher.engine.device)
-    feed = Feed(channel.current(), with_words=request.options.word_timestamps)
-    async with feed, aclosing(transcribe(request, tools, transcript)) as segments:
-        async for segment in segments:
-            if request.options.stream:
-                feed.add(segment)
-    engine = tools.batcher.engine
+    async with service.workshop.open(request) as (tools, transcript):
+        engine = tools.batcher.engine
+        work.transcribing(transcript, engine.device)
+        feed = Feed(channel.current(), with_words=request.options.word_timestamps)
+        async with feed, aclosing(transcribe(request, tools, transcript)) as segments:
+            async for segment in segments:
+                if request.options.stream:
+                    feed.add(segment)
     return as_json(answer(request, transcript, model=engine.model, device=engine.device))
 
 

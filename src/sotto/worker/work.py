@@ -8,8 +8,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from sotto.engine.memory import used_bytes
 from sotto.transcript.transcript import Transcript
-from sotto.worker.memory import used_bytes
 
 
 @dataclass(frozen=True, slots=True)

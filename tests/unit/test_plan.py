@@ -1,0 +1,118 @@
+"""How a model will run, decided from its header and the device."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.model_files import put_model
+
+from sotto.engine.devices import CUDA, Batching
+from sotto.errors import EngineError, OutOfMemory
+from sotto.models.compute import Device
+from sotto.models.memory import need_bytes
+from sotto.models.shapes import SHAPES
+from sotto.plan import EngineOptions, Plan, plan
+
+OPTIONS = EngineOptions(
+    engine="whisper",
+    model="base",
+    model_fallback="none",
+    model_memory_bytes=0,
+    device="auto",
+    compute_type="auto",
+    model_workers=0,
+    encode_batch=0,
+    decode_batch=0,
+    max_waiting=100,
+)
+CPU = Device("cpu", frozenset({"int8", "int8_float32", "float32"}))
+GPU = Device("cuda", frozenset({"float16", "int8_float16", "float32"}), "8.6")
+LARGE = SHAPES["large-v3"]
+
+
+def planned(
+    folder: Path, device: Device = GPU, budget: int | None = None, **changes: object
+) -> Plan:
+    return plan("mine", folder, replace(OPTIONS, **changes), device, budget)
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    return put_model(tmp_path / "large", LARGE)
+
+
+@pytest.mark.parametrize("data", [b"", b"x", b"<html>not found</html>"])
+def test_weights_that_cannot_be_read_are_told_by_the_models_name(
+    tmp_path: Path, data: bytes
+) -> None:
+    (tmp_path / "model.bin").write_bytes(data)
+    with pytest.raises(EngineError, match=r"^model 'mine' cannot be loaded: model.bin: \w+"):
+        planned(tmp_path)
+
+
+def test_weights_that_are_gone_are_told(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=r"model\.bin: No such file or directory$"):
+        planned(tmp_path)
+
+
+def test_a_compute_type_that_the_device_lacks_is_told(large: Path) -> None:
+    with pytest.raises(EngineError, match="'bfloat16' does not work on this cuda device"):
+        planned(large, compute_type="bfloat16")
+
+
+def test_a_model_that_can_never_fit_is_told_with_need_budget_and_the_ways_out(
+    large: Path,
+) -> None:
+    budget = need_bytes(LARGE, "int8_float16", encode=1, decode=1) - 1
+    with pytest.raises(OutOfMemory) as caught:
+        planned(large, budget=budget)
+    assert str(caught.value) == (
+        f"model: 'mine' needs {(budget + 1) / 1e9:.3f} GB on the cuda device of compute capability "
+        f"8.6 in int8_float16, and models may have {budget / 1e9:.3f} GB there; use a smaller "
+        "model or compute type, or a larger device, or raise SOTTO_MODEL_MEMORY_BYTES"
+    )
+
+
+@pytest.mark.parametrize("budget", [0, -1])
+def test_no_memory_at_all_is_too_little(large: Path, budget: int) -> None:
+    with pytest.raises(OutOfMemory, match=r"models may have -?0\.000 GB"):
+        planned(large, budget=budget)
+
+
+def test_a_model_that_fits_with_small_calls_alone_gets_all_there_is(large: Path) -> None:
+    budget = need_bytes(LARGE, "int8_float16", encode=1, decode=1)
+    found = planned(large, budget=budget)
+    assert (found.compute_type, found.memory_bytes) == ("int8_float16", budget)
+
+
+def test_on_a_gpu_with_room_it_is_float16_in_full_calls(large: Path) -> None:
+    need = need_bytes(LARGE, "float16")
+    assert planned(large) == Plan("cuda", "float16", CUDA, need)
+    assert planned(large, budget=need) == Plan("cuda", "float16", CUDA, need)
+
+
+def test_on_a_gpu_without_room_for_float16_it_is_int8_float16(large: Path) -> None:
+    found = planned(large, budget=need_bytes(LARGE, "float16") - 1)
+    assert found == Plan("cuda", "int8_float16", CUDA, need_bytes(LARGE, "int8_float16"))
+
+
+def test_a_model_that_is_baked_in_int8_stays_so(tmp_path: Path) -> None:
+    assert planned(put_model(tmp_path / "a", LARGE, "int8_float16")).compute_type == "int8_float16"
+    assert planned(put_model(tmp_path / "b", LARGE, "int8"), CPU).compute_type == "int8"
+
+
+def test_on_a_cpu_every_core_has_a_call_of_its_own(large: Path) -> None:
+    found = planned(large, CPU)
+    threads = len(os.sched_getaffinity(0))
+    assert found.compute_type == "int8"
+    assert found.batching == Batching(threads, encode=1, decode=4)
+    assert found.memory_bytes == need_bytes(LARGE, "int8", encode=1, decode=4, threads=threads)
+
+
+def test_what_the_operator_sets_is_what_is_counted(large: Path) -> None:
+    found = planned(large, model_workers=3, encode_batch=2, decode_batch=5)
+    assert found.batching == Batching(3, 2, 5)
+    assert found.memory_bytes == need_bytes(LARGE, "float16", encode=2, decode=5, threads=3)
