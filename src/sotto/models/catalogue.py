@@ -52,13 +52,16 @@ class Mirror(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One model at one revision of its repository."""
+    """One model at one revision of its repository.
+
+    `languages` is None before anyone has looked into a model that is not in the catalogue.
+    """
 
     name: PlainName
     repository: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")]
     revision: Annotated[str, Meta(pattern=r"^[0-9a-f]{40}$")]
     licence: Annotated[str, Meta(min_length=1)]
-    languages: Literal["multilingual", "english"]
+    languages: Literal["multilingual", "english"] | None = None
     aliases: tuple[PlainName, ...] = ()
     files: tuple[ModelFile, ...] = ()
     mirrors: tuple[Mirror, ...] = ()
@@ -130,6 +133,8 @@ def _with_usual_files(model: Model) -> Model:
 
 
 def _check(model: Model) -> None:
+    if model.languages is None:
+        raise ValueError(f"catalogue: {model.name} lacks its languages")
     by_name = {file.name: file for file in model.files}
     if len(by_name) < len(model.files):
         raise ValueError(f"catalogue: {model.name} lists a file twice")

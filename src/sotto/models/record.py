@@ -24,14 +24,31 @@ class FileRecord(msgspec.Struct, frozen=True):
     source: str
 
 
-class Record(msgspec.Struct, frozen=True):
-    """A model's folder: which model it is, and its files by name."""
+class Record(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A model's folder: which model it is, its files by name, and what a proof has shown of it.
+
+    A fetch fills in the first five fields, a bake all of them. `repository` and `revision` are
+    empty for a folder of somebody's own, whose digest is then in `folder_sha256`. `compute_type`
+    is what the weights are stored as, `original_type` what they were before they were quantised.
+    `made_from` is the sha256 of the weights that were converted or quantised, and empty where they
+    are as they came. `languages` counts them: 1 is English alone. `memory_bytes` is what a worker
+    needs on its device, by the compute type it loads the model with.
+    """
 
     name: str
     repository: str
     revision: str
     licence: str
     files: dict[str, FileRecord]
+    compute_type: str = ""
+    original_type: str = ""
+    made_from: str = ""
+    folder_sha256: str = ""
+    mels: int = 0
+    languages: int = 0
+    alignment_heads: bool | None = None
+    disk_bytes: int = 0
+    memory_bytes: dict[str, int] = {}
 
     @classmethod
     def begin(cls, model: Model) -> Record:
@@ -55,7 +72,8 @@ class Record(msgspec.Struct, frozen=True):
                     yield file.name
             elif file.sha256 not in {None, recorded.sha256}:
                 yield file.name
-        if not any(name in self.files for name in VOCABULARIES):
+        vocabularies = {file.name for file in model.files}.intersection(VOCABULARIES)
+        if vocabularies and vocabularies.isdisjoint(self.files):
             yield " or ".join(VOCABULARIES)
 
 
@@ -77,15 +95,30 @@ def write(record: Record, folder: Path) -> None:
 
 def is_complete(model: Model, folder: Path) -> bool:
     """Does `folder` hold every file of `model`, to judge by its record and the sizes?"""
-    return not any(_quick_faults(model, folder))
-
-
-def faults(model: Model, folder: Path) -> list[str]:
-    """Everything in `folder` that is not as it was recorded; hashes every file."""
-    found = list(_quick_faults(model, folder))
     record = read(folder)
-    if found or record is None:
-        return found
+    return (
+        record is not None
+        and record.is_of(model)
+        and not any(record.lacks(model))
+        and not any(missing(record, folder))
+    )
+
+
+def missing(record: Record, folder: Path) -> Iterator[str]:
+    """What of `record` is not in `folder`, to judge by the sizes."""
+    for name, file in record.files.items():
+        path = folder / name
+        if not path.is_file() or path.stat().st_size != file.size_bytes:
+            yield f"{name}: not there, or not {file.size_bytes} bytes long"
+
+
+def faults(folder: Path) -> list[str]:
+    """Everything in `folder` that is not as it was recorded; hashes every file."""
+    record = read(folder)
+    if record is None:
+        return [f"no readable {RECORD}"]
+    if gone := list(missing(record, folder)):
+        return gone
     digests = {name: sha256_of(folder / name) for name in record.files}
     return [
         mismatch(name, digests[name], file.sha256)
@@ -103,17 +136,3 @@ def sha256_of(path: Path) -> str:
 def mismatch(name: str, found: str, expected: str | None) -> str:
     """How a wrong digest is told."""
     return f"{name}: sha256 is {found}, expected {expected}"
-
-
-def _quick_faults(model: Model, folder: Path) -> Iterator[str]:
-    record = read(folder)
-    if record is None:
-        yield f"no readable {RECORD}"
-    elif not record.is_of(model):
-        yield f"revision {record.revision} is there, {model.revision} expected"
-    else:
-        yield from (f"{name}: not there" for name in record.lacks(model))
-        for name, file in record.files.items():
-            path = folder / name
-            if not path.is_file() or path.stat().st_size != file.size_bytes:
-                yield f"{name}: not there, or not {file.size_bytes} bytes long"

