@@ -30,6 +30,10 @@ test: $(VENV)/ready-dev weights/base/model.json weights/tiny.en/model.json ## Ru
 test-convert: $(CONVERT)/ready weights/base/model.json weights/tiny.en/model.json ## Test the conversion of checkpoints (needs torch)
 	CONVERT_TESTS=required $(CONVERT)/bin/python -m pytest -p no:xdist tests/convert
 
+test-image: $(VENV)/ready-dev weights/base/model.json weights/tiny.en/model.json ## Build both images and test them (needs podman or Docker)
+	tools/ensure-builder
+	IMAGE_TESTS=$${IMAGE_TESTS:-required} $(BIN)/python -m pytest -p no:xdist tests/image
+
 bench: $(VENV)/ready-bench weights/base/model.json ## Measure against faster-whisper (long)
 	$(BIN)/python -m bench
 
@@ -41,13 +45,15 @@ check: $(VENV)/ready-dev ## Lint, check formatting, types and generated docs
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python tools/docs.py --check
+	$(BIN)/python tools/hub.py --check
 
 format: $(VENV)/ready-dev ## Format the code and mend what the linter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(VENV)/ready-dev ## Write the generated parts of docs/
+docs: $(VENV)/ready-dev ## Write the generated parts of docs/ and .runpod/
 	$(BIN)/python tools/docs.py
+	$(BIN)/python tools/hub.py
 
 lock: ## Pin the dependencies of pyproject.toml again (needs uv)
 	$(LOCK) -o requirements.txt

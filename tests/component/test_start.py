@@ -124,6 +124,26 @@ def test_a_worker_that_is_not_fit_ends_with_the_reason_and_takes_no_job(
     play(scenario, tmp_path, **environ)
 
 
+def test_a_worker_that_is_told_to_stop_as_it_starts_ends_at_once(tmp_path: Path) -> None:
+    """It has to listen for that: by itself, the first process of a container is not stopped."""
+
+    async def scenario(platform: Platform, worker: Worker) -> None:
+        while not listens(worker.process.pid, signal.SIGTERM):
+            await asyncio.sleep(0.005)
+        worker.process.terminate()
+        assert await worker.process.wait() == 128 + signal.SIGTERM
+        assert platform.takes == []
+
+    play(scenario, tmp_path)
+
+
+def listens(pid: int, number: signal.Signals) -> bool:
+    """Has the process a handler of its own for that signal?"""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    [caught] = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt")]
+    return bool(int(caught, 16) >> (number - 1) & 1)
+
+
 def test_a_model_that_is_broken_ends_the_worker(tmp_path: Path) -> None:
     (tmp_path / "base").mkdir()
     for name in ("model.bin", "config.json", "tokenizer.json", "vocabulary.txt"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -28,6 +29,8 @@ class TestInputError(Exception):
 
 def main(handler_file: str) -> None:
     """Start the worker. `handler_file`: path of the handler, beside or below its test input."""
+    # The first process of a container is only stopped by what it listens to; the loop does later.
+    signal.signal(signal.SIGTERM, _stop)
     try:
         settings = Settings.from_env(os.environ)
         sys.argv = with_test_input(sys.argv, Path(handler_file).resolve(), os.environ)
@@ -36,6 +39,11 @@ def main(handler_file: str) -> None:
     log.configure(settings.log_level)
     with ThreadPoolExecutor(1, thread_name_prefix="sotto-start") as starter:
         _serve(settings, starter)
+
+
+def _stop(*_: object) -> None:
+    """End at once: there is no job yet that could be lost."""
+    os._exit(128 + signal.SIGTERM)
 
 
 def _serve(settings: Settings, starter: Executor) -> None:
