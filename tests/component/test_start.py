@@ -7,6 +7,7 @@ import base64
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -128,8 +129,7 @@ def test_a_worker_that_is_told_to_stop_as_it_starts_ends_at_once(tmp_path: Path)
     """It has to listen for that: by itself, the first process of a container is not stopped."""
 
     async def scenario(platform: Platform, worker: Worker) -> None:
-        while not listens(worker.process.pid, signal.SIGTERM):
-            await asyncio.sleep(0.005)
+        await asyncio.to_thread(wait_until_listening, worker.process.pid, signal.SIGTERM)
         worker.process.terminate()
         assert await worker.process.wait() == 128 + signal.SIGTERM
         assert platform.takes == []
@@ -137,11 +137,15 @@ def test_a_worker_that_is_told_to_stop_as_it_starts_ends_at_once(tmp_path: Path)
     play(scenario, tmp_path)
 
 
-def listens(pid: int, number: signal.Signals) -> bool:
-    """Has the process a handler of its own for that signal?"""
-    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    [caught] = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt")]
-    return bool(int(caught, 16) >> (number - 1) & 1)
+def wait_until_listening(pid: int, number: signal.Signals) -> None:
+    """Return when the process has a handler of its own for that signal."""
+    status = Path(f"/proc/{pid}/status")
+    while True:
+        lines = status.read_text(encoding="ascii").splitlines()
+        [caught] = [line.split()[1] for line in lines if line.startswith("SigCgt")]
+        if int(caught, 16) >> (number - 1) & 1:
+            return
+        time.sleep(0.005)
 
 
 def test_a_model_that_is_broken_ends_the_worker(tmp_path: Path) -> None:
