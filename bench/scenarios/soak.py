@@ -52,7 +52,7 @@ MOST_THREADS = 40
 """All pools full: a worker's threads are started when they are first needed."""
 GOALS = (
     Goal("MB more at the end of a soak", LAST, "grown_mb", most=20, form=".1f"),
-    Goal("open files more at the end of a soak", LAST, "more_files", most=0, form="d"),
+    Goal("open files more at the end of a soak", LAST, "more_files", most=0, form=".0f"),
     Goal("threads at the end of a soak", LAST, "threads", most=MOST_THREADS, form="d"),
     Goal("temporary files left by a soak", LAST, "temporary", most=0, form="d"),
 )
@@ -78,7 +78,7 @@ def run(_repeats: int) -> Iterator[Row]:
         values = {"system": "Sotto", **mark}
         if mark is settled[-1]:
             values |= {"grown_mb": _growth(settled, "rss_mb")}
-            values |= {"more_files": mark["files"] - settled[0]["files"]}
+            values |= {"more_files": _growth(settled, "files")}
         yield Row("soak", f"minute {mark['minutes']}", values, {"callers": CALLERS})
 
 
