@@ -54,7 +54,8 @@ RUN /opt/pip/bin/pip --python /opt/venv/bin/python uninstall -y -q -r /tmp/unuse
  && find "$site" -type d \( -name test -o -name tests \) -prune -exec rm -rf {} + \
  && find "$site" -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' \) -delete \
  && find "$site" -path '*.libs/*' -prune -o -name '*.so' -type f -exec strip --strip-unneeded {} + \
- && python -c 'import botocore.auth, faster_whisper, msgspec, onnxruntime, runpod' \
+ && python -c 'import av.subtitles, botocore.auth, faster_whisper, msgspec, onnxruntime, runpod' \
+ && python -c 'import numpy.fft, numpy.random, numpy.typing' \
  && python -c 'import runpod.serverless.modules.rp_fastapi'
 
 # --- cuBLAS: the only CUDA library that CTranslate2 loads ---------------------------------------

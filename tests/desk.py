@@ -44,9 +44,9 @@ class Desk:
     def submit(self, order: Order | None = None) -> Job:
         return self.gateway.jobs.submit(order or Order({}))
 
-    async def end(self, job: Job) -> Job:
+    async def end(self, job: Job, hang_s: float = HANG_S) -> Job:
         """The job, once it has ended."""
-        assert await self.gateway.jobs.end(job, HANG_S), job.state
+        assert await self.gateway.jobs.end(job, hang_s), job.state
         return job
 
     async def until(self, look: Callable[[], object]) -> None:

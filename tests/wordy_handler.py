@@ -7,8 +7,8 @@ from pathlib import Path
 from sotto.engine import fake
 from sotto.worker.serve import main
 
-LETTERS = 9_000
-"""Of each word: twenty minutes of audio then make an answer of some 54 MB."""
+LETTERS = 180_000
+"""Of each word: a minute of audio then makes an answer of some 54 MB."""
 
 if __name__ == "__main__":
     fake.VOCABULARY = tuple(word * (LETTERS // len(word)) for word in fake.VOCABULARY)
