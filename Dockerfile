@@ -128,6 +128,10 @@ ARG MODEL_NAME=
 ENV HF_HUB_OFFLINE=1 \
     ORT_DISABLE_TELEMETRY=1 \
     SOTTO_MODEL=${MODEL_NAME:-${MODEL}}
+LABEL org.opencontainers.image.title="sotto" \
+      org.opencontainers.image.source="https://github.com/sotto-worker/sotto" \
+      org.opencontainers.image.licenses="MIT" \
+      sotto.model="${SOTTO_MODEL}"
 WORKDIR /app
 CMD ["python", "-u", "handler.py"]
 
@@ -142,13 +146,9 @@ USER 10001:10001
 ARG MODEL_LICENCE=
 ARG VERSION=unreleased
 ARG REVISION=unknown
-LABEL org.opencontainers.image.title="sotto" \
-      org.opencontainers.image.description="A Whisper transcription worker, for CPUs" \
-      org.opencontainers.image.source="https://github.com/sotto-worker/sotto" \
-      org.opencontainers.image.licenses="MIT" \
+LABEL org.opencontainers.image.description="A Whisper transcription worker, for CPUs" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
-      sotto.model="${SOTTO_MODEL}" \
       sotto.model.licence="${MODEL_LICENCE:-see weights/*/model.json}"
 
 # --- the GPU image (the default) ------------------------------------------------------------------
@@ -167,11 +167,7 @@ USER 10001:10001
 ARG MODEL_LICENCE=
 ARG VERSION=unreleased
 ARG REVISION=unknown
-LABEL org.opencontainers.image.title="sotto" \
-      org.opencontainers.image.description="A Whisper transcription worker, for NVIDIA GPUs" \
-      org.opencontainers.image.source="https://github.com/sotto-worker/sotto" \
-      org.opencontainers.image.licenses="MIT" \
+LABEL org.opencontainers.image.description="A Whisper transcription worker, for NVIDIA GPUs" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
-      sotto.model="${SOTTO_MODEL}" \
       sotto.model.licence="${MODEL_LICENCE:-see weights/*/model.json}"
