@@ -45,9 +45,13 @@ HOSTILE = {
 @pytest.fixture(scope="module")
 def long_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twenty minutes of noise: seconds of work for a worker, whatever its engine."""
-    path = tmp_path_factory.mktemp("volume") / "long.wav"
-    noise = np.random.default_rng(0).normal(0, 0.1, 16_000 * 60).clip(-1, 1)
-    path.write_bytes(wav(np.tile(noise, 20)))
+    return noise(tmp_path_factory.mktemp("volume") / "long.wav", minutes=20)
+
+
+def noise(path: Path, *, minutes: int) -> Path:
+    """Write so much noise to `path`."""
+    minute = np.random.default_rng(0).normal(0, 0.1, 16_000 * 60).clip(-1, 1)
+    path.write_bytes(wav(np.tile(minute, minutes)))
     return path
 
 
@@ -161,11 +165,10 @@ def test_a_result_of_fifty_megabytes_comes_as_a_link_to_the_store(
     tmp_path: Path,
     moto: str,  # noqa: F811
 ) -> None:
-    noise = np.random.default_rng(0).normal(0, 0.1, 16_000 * 60).clip(-1, 1)
-    (tmp_path / "noise.wav").write_bytes(wav(noise))
+    path = noise(tmp_path / "minute.wav", minutes=1)
 
     async def check(opened: Desk) -> None:
-        ended = await opened.end(opened.submit(long_order(tmp_path / "noise.wav")), hang_s=240)
+        ended = await opened.end(opened.submit(long_order(path)), hang_s=240)
         assert ended.state is State.COMPLETED
         assert "transcription" not in ended.output
         stored = await asyncio.to_thread(requests.get, ended.output["result_url"], timeout=60)
@@ -181,7 +184,7 @@ def test_a_result_of_fifty_megabytes_comes_as_a_link_to_the_store(
         "SOTTO_S3_ACCESS_ID": "id",
         "SOTTO_S3_ACCESS_SECRET": "secret",
     }
-    run(check, endpoint_of(tmp_path / "noise.wav", **store), WORDY)
+    run(check, endpoint_of(path, **store), WORDY)
 
 
 def test_a_result_that_is_too_large_names_the_ways_out() -> None:
