@@ -17,12 +17,8 @@ import msgspec
 from tokenizers import Tokenizer
 
 from sotto.models import weights
-from sotto.models.catalogue import VOCABULARIES, WEIGHTS
+from sotto.models.catalogue import CONFIG, PREPROCESSOR, TOKENIZER, VOCABULARIES, WEIGHTS
 from sotto.models.shapes import Shape
-
-CONFIG = "config.json"
-TOKENIZER = "tokenizer.json"
-PREPROCESSOR = "preprocessor_config.json"
 
 MELS = (80, 128)
 LANGUAGES = (99, 100)

@@ -14,7 +14,8 @@ import msgspec
 from builder.alignment import Choice, Decoder, Head, choose
 from msgspec import Meta
 
-CONFIG = "config.json"
+from sotto.models.catalogue import CONFIG
+
 GENERATION = "generation_config.json"
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
 

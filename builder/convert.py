@@ -18,9 +18,9 @@ from builder.checkpoint import Checkpoint, read
 from builder.checkpoint import ConvertError as ConvertError
 from tqdm import tqdm
 
-TOKENIZER = "tokenizer.json"
+from sotto.models.catalogue import CONFIG, PREPROCESSOR, TOKENIZER, WEIGHTS
+
 OLDER_TOKENIZER = ("vocab.json", "merges.txt")
-FEATURES = "preprocessor_config.json"
 START, END, TRANSLATE, SPACE = "<|startoftranscript|>", "<|endoftext|>", "<|translate|>", "Ġ"
 
 logger = logging.getLogger(__name__)
@@ -99,9 +99,9 @@ def _has_gaps(tokenizer: Any, path: Path) -> bool:
 def _write_features(known: Checkpoint, staging: Path) -> None:
     from transformers import WhisperFeatureExtractor
 
-    own = known.folder / FEATURES
+    own = known.folder / PREPROCESSOR
     if own.exists():
-        shutil.copyfile(own, staging / FEATURES)
+        shutil.copyfile(own, staging / PREPROCESSOR)
     else:
         WhisperFeatureExtractor(feature_size=known.mels).save_pretrained(str(staging))
 
@@ -132,7 +132,7 @@ def _write_model(model: Any, tokenizer: Any, staging: Path) -> None:
     import torch
     from ctranslate2.converters.transformers import WhisperLoader
 
-    with _translated("model.bin"), torch.no_grad():
+    with _translated(WEIGHTS), torch.no_grad():
         spec = WhisperLoader()(model, tokenizer)
         spec.validate()
         spec.optimize()
@@ -154,7 +154,7 @@ def _write_config(known: Checkpoint, tokenizer: Any, staging: Path) -> None:
         "suppress_ids": known.suppressed or (),
         "suppress_ids_begin": (space, end) if at_start is None else at_start,
     }
-    (staging / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    (staging / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 @contextmanager

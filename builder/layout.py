@@ -10,15 +10,22 @@ import re
 from collections.abc import Collection
 from enum import Enum
 
-from sotto.models.catalogue import REQUIRED, VOCABULARIES, WEIGHTS
+from sotto.models.catalogue import (
+    CONFIG,
+    PREPROCESSOR,
+    REQUIRED,
+    TOKENIZER,
+    VOCABULARIES,
+    WEIGHTS,
+    lacking,
+)
 
-CONFIG = "config.json"
-READY_EXTRAS = ("preprocessor_config.json",)
+READY_EXTRAS = (PREPROCESSOR,)
 CHECKPOINT_EXTRAS = (
     "generation_config.json",
-    "preprocessor_config.json",
+    PREPROCESSOR,
     "processor_config.json",
-    "tokenizer.json",
+    TOKENIZER,
     "tokenizer_config.json",
     "vocab.json",
     "merges.txt",
@@ -61,11 +68,8 @@ def kind_of(names: Collection[str]) -> Kind:
 def needed(names: Collection[str], kind: Kind) -> tuple[str, ...]:
     """Those of `names` that make the model, the small ones first. Raises LayoutError."""
     if kind is Kind.READY:
-        lacking = [name for name in REQUIRED if name not in names]
-        if not any(name in names for name in VOCABULARIES):
-            lacking.append(" or ".join(VOCABULARIES))
-        if lacking:
-            raise LayoutError(f"lacks {', '.join(lacking)}")
+        if absent := lacking(names.__contains__):
+            raise LayoutError(f"lacks {', '.join(absent)}")
         wanted = [*REQUIRED[1:], *VOCABULARIES, *READY_EXTRAS, WEIGHTS]
         return tuple(name for name in wanted if name in names)
     if CONFIG not in names:

@@ -16,12 +16,11 @@ import msgspec
 from builder.hub import UNKNOWN_LICENCE, look_up
 from builder.layout import Kind, LayoutError, kind_of, needed
 
-from sotto.models.catalogue import Model, resolve
+from sotto.models.catalogue import NAME, Model, resolve
 from sotto.models.fetch import FetchError, Hub
 from sotto.models.record import FileRecord, Record, mismatch, read, sha256_of
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
+REPOSITORY = re.compile(f"{NAME}/{NAME}")
 NEWEST = "main"
 OWN_FOLDER = "a folder of your own"
 
@@ -70,7 +69,7 @@ def find(wanted: Wanted, hub: Hub) -> Origin:
 
     Raises OriginError, UnknownModel, and FetchError if the hub does not tell.
     """
-    if wanted.name and not NAME.fullmatch(wanted.name):
+    if wanted.name and not re.fullmatch(NAME, wanted.name):
         raise OriginError(
             f"name: {wanted.name!r} cannot be a folder's name; "
             "letters, digits, '.', '_' and '-' are allowed, a letter or digit first"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from importlib import resources
 from typing import Annotated, Literal
@@ -19,11 +19,16 @@ from msgspec import Meta
 
 from sotto.errors import UnknownModel
 
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+"""What a model, or a file of it, may be called: nothing that leads out of a folder."""
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
-PlainName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+PlainName = Annotated[str, Meta(pattern=rf"^{NAME}$")]
 
 WEIGHTS = "model.bin"
-REQUIRED = (WEIGHTS, "config.json", "tokenizer.json")
+CONFIG = "config.json"
+TOKENIZER = "tokenizer.json"
+PREPROCESSOR = "preprocessor_config.json"
+REQUIRED = (WEIGHTS, CONFIG, TOKENIZER)
 VOCABULARIES = ("vocabulary.json", "vocabulary.txt")
 LONGEST_NAME_SHOWN = 60
 
@@ -70,7 +75,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 USUAL_FILES = (
     *(ModelFile(name) for name in REQUIRED),
     *(ModelFile(name, optional=True) for name in VOCABULARIES),
-    ModelFile("preprocessor_config.json", optional=True),
+    ModelFile(PREPROCESSOR, optional=True),
 )
 
 
@@ -98,6 +103,14 @@ def parse(text: str) -> Mapping[str, Model]:
     if twice:
         raise ValueError(f"catalogue: more than one model is called {', '.join(twice)}")
     return {model.name: model for model in models}
+
+
+def lacking(has: Callable[[str], bool]) -> list[str]:
+    """What a model that has the files which `has` knows still needs; empty if it is whole."""
+    absent = [name for name in REQUIRED if not has(name)]
+    if not any(has(name) for name in VOCABULARIES):
+        absent.append(" or ".join(VOCABULARIES))
+    return absent
 
 
 def canonical(name: str) -> str:

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from sotto.errors import EngineError
 from sotto.models import catalogue, record
-from sotto.models.catalogue import REQUIRED, VOCABULARIES, Model
+from sotto.models.catalogue import Model
 from sotto.models.fetch import FetchError, Hub, fetch
 
 RUNPOD_CACHE = Path("/runpod-volume/huggingface-cache/hub")
@@ -125,9 +125,7 @@ def places(volume_dir: Path, environ: Mapping[str, str]) -> tuple[Place, ...]:
 
 def is_model(folder: Path) -> bool:
     """Does `folder` hold what CTranslate2 and the tokenizer need to load a Whisper model?"""
-    return all((folder / name).is_file() for name in REQUIRED) and any(
-        (folder / name).is_file() for name in VOCABULARIES
-    )
+    return not catalogue.lacking(lambda name: (folder / name).is_file())
 
 
 def _folders(root: Path) -> Iterable[Path]:
