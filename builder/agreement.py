@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 from tokenizers import Tokenizer
 
+from sotto.errors import first_line
 from sotto.models import weights
 from sotto.models.catalogue import CONFIG, PREPROCESSOR, TOKENIZER, VOCABULARIES, WEIGHTS
 from sotto.models.shapes import Shape
@@ -205,4 +206,4 @@ def _reason(error: Exception) -> str:
     """The first line of what a library says, in the words of the system for a file."""
     if isinstance(error, OSError):
         return f"cannot be read: {error.strerror}"
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return first_line(error)

@@ -18,6 +18,7 @@ from builder.checkpoint import Checkpoint, read
 from builder.checkpoint import ConvertError as ConvertError
 from tqdm import tqdm
 
+from sotto.errors import first_line
 from sotto.models.catalogue import CONFIG, PREPROCESSOR, TOKENIZER, WEIGHTS
 
 OLDER_TOKENIZER = ("vocab.json", "merges.txt")
@@ -165,6 +166,4 @@ def _translated(what: str) -> Iterator[None]:
     except ConvertError:
         raise
     except Exception as error:
-        lines = str(error).strip().splitlines()
-        reason = lines[0] if lines else type(error).__name__
-        raise ConvertError(f"{what} cannot be converted: {reason}") from error
+        raise ConvertError(f"{what} cannot be converted: {first_line(error)}") from error

@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 from builder.agreement import Agreed, Disagreement, agreed
 
+from sotto.errors import first_line
+
 CLIP = Path(__file__).with_name("proof.ogg")
 """Seven seconds of a LibriVox volunteer who reads a sentence in English."""
 MOST_TOKENS = 64
@@ -59,8 +61,7 @@ def prove(folder: Path, *, expect_words: bool = True) -> Proof:
     try:
         compute_type, words = _run(folder, said)
     except (RuntimeError, ValueError, IndexError, OSError, MemoryError) as error:
-        reason = str(error).strip() or type(error).__name__
-        raise ProofError(f"{folder.name}: does not run: {reason.splitlines()[0]}") from error
+        raise ProofError(f"{folder.name}: does not run: {first_line(error)}") from error
     if expect_words and not any(word.text.strip() for word in words):
         raise ProofError(f"{folder.name}: heard no words in a clip of clear speech")
     if words and not words[0].start_s < words[-1].end_s:

@@ -9,7 +9,6 @@ the model's. Invariant: the target is whole or not there.
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -19,7 +18,8 @@ from typing import Any
 import numpy as np
 from builder.model_bin import Kind, Layout, ModelBinError, Tensor, Values, read, write
 from numpy.typing import NDArray
-from tqdm import tqdm
+
+from sotto.models.progress import bar
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,18 +117,11 @@ def _is_other_float(tensor: Tensor) -> bool:
 
 
 def _with_progress(layout: Layout, title: str, progress: bool) -> Iterator[Tensor]:
-    with tqdm(
-        desc=title,
-        total=sum(tensor.size_bytes for tensor in layout.tensors),
-        unit="B",
-        unit_scale=True,
-        # A log that is no terminal gets a line now and then, not ten a second.
-        mininterval=0.1 if sys.stderr.isatty() else 5.0,
-        disable=not progress,
-    ) as bar:
+    total_bytes = sum(tensor.size_bytes for tensor in layout.tensors)
+    with bar(title, total_bytes, shown=progress) as written:
         for tensor in layout.tensors:
             yield tensor
-            bar.update(tensor.size_bytes)
+            written.update(tensor.size_bytes)
 
 
 def _converted(layout: Layout, tensor: Tensor, wanted: Format) -> Iterable[Values]:

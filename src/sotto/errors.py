@@ -32,6 +32,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 
+def first_line(error: BaseException) -> str:
+    """What a library says of its error, in one line; its type where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 class SottoError(Exception):
     """Base of every error that is meant for the caller."""
 

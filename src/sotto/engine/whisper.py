@@ -25,7 +25,7 @@ from sotto.engine.base import Ask, Decoded, Draft, TimedWord, best, distrusted, 
 from sotto.engine.devices import Batching
 from sotto.engine.noise import noise
 from sotto.engine.tokens import Tokens, max_length
-from sotto.errors import EngineError, OutOfMemory
+from sotto.errors import EngineError, OutOfMemory, first_line
 
 FRAMES = WINDOW_S * 100
 """Frames of log-mel that the encoder takes."""
@@ -295,6 +295,6 @@ def _translated(doing: str) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, ValueError, IndexError, OSError) as error:
-        text = str(error).strip() or type(error).__name__
-        kind = OutOfMemory if "out of memory" in text.lower().replace("_", " ") else EngineError
-        raise kind(f"{doing}: {text.splitlines()[0]}") from error
+        text = str(error).lower().replace("_", " ")
+        kind = OutOfMemory if "out of memory" in text else EngineError
+        raise kind(f"{doing}: {first_line(error)}") from error

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import requests
-from tqdm import tqdm
 
 from sotto import __version__
 from sotto.models.catalogue import Mirror, Model, ModelFile
+from sotto.models.progress import bar
 from sotto.models.space import shortage
 
 CHUNK_BYTES = 1 << 16
@@ -103,11 +103,16 @@ class HubSource:
             _expect(file, have_bytes, total_bytes, part.parent)
             with (
                 part.open("ab" if resumed else "wb") as out,
-                self._bar(file, have_bytes, total_bytes) as bar,
+                bar(
+                    f"{self._model.name}/{file.name}",
+                    total_bytes,
+                    shown=self._progress,
+                    have_bytes=have_bytes,
+                ) as received,
             ):
                 for chunk in response.iter_content(CHUNK_BYTES):
                     out.write(chunk)
-                    bar.update(len(chunk))
+                    received.update(len(chunk))
 
     def _open(self, file: ModelFile, have_bytes: int) -> requests.Response:
         url = f"{self.name}/{self._model.repository}/resolve/{self._model.revision}/{file.name}"
@@ -132,18 +137,6 @@ class HubSource:
         if not response.ok:
             # Not raise_for_status(): it would tell the address, which may be a signed one.
             raise requests.HTTPError(f"{response.status_code} {response.reason}")
-
-    def _bar(self, file: ModelFile, have_bytes: int, total_bytes: int | None) -> Any:
-        return tqdm(
-            desc=f"{self._model.name}/{file.name}",
-            initial=have_bytes,
-            total=total_bytes,
-            unit="B",
-            unit_scale=True,
-            # A log that is no terminal gets a line now and then, not ten a second.
-            mininterval=0.1 if sys.stderr.isatty() else 5.0,
-            disable=not self._progress,
-        )
 
 
 class MirrorSource:
