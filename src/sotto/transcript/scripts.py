@@ -41,6 +41,8 @@ def joined(words: Sequence[TimedWord], language: str) -> list[TimedWord]:
 
 def width(text: str) -> int:
     """Columns that `text` takes on a screen; a wide character takes two, a mark none."""
+    if text.isascii():
+        return len(text)
     return sum(
         0
         if unicodedata.category(c) in ("Mn", "Me")
