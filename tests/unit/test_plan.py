@@ -8,26 +8,15 @@ from pathlib import Path
 
 import pytest
 from tests.model_files import put_model
+from tests.unit.test_engines import OPTIONS
 
 from sotto.engine.devices import CUDA, Batching
 from sotto.errors import EngineError, OutOfMemory
 from sotto.models.compute import Device
 from sotto.models.memory import need_bytes
 from sotto.models.shapes import SHAPES
-from sotto.plan import EngineOptions, Plan, plan
+from sotto.plan import Plan, plan
 
-OPTIONS = EngineOptions(
-    engine="whisper",
-    model="base",
-    model_fallback="none",
-    model_memory_bytes=0,
-    device="auto",
-    compute_type="auto",
-    model_workers=0,
-    encode_batch=0,
-    decode_batch=0,
-    max_waiting=100,
-)
 CPU = Device("cpu", frozenset({"int8", "int8_float32", "float32"}))
 GPU = Device("cuda", frozenset({"float16", "int8_float16", "float32"}), "8.6")
 LARGE = SHAPES["large-v3"]
