@@ -45,19 +45,25 @@ TYPES = {str: "string", int: "integer", float: "number", bool: "boolean"}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write or check all documents; the exit status."""
-    parser = argparse.ArgumentParser(description="Write the tables in the documents.")
+    made = ((path, filled(path.read_text(encoding="utf-8"))) for path in documents())
+    return kept("Write the tables in the documents.", made, arguments)
+
+
+def kept(purpose: str, made: Iterable[tuple[Path, str]], arguments: Sequence[str] | None) -> int:
+    """Write or check files that are `made` from the code, by the command's arguments."""
+    parser = argparse.ArgumentParser(description=purpose)
     parser.add_argument("--check", action="store_true", help="only say what would change")
     check = parser.parse_args(arguments).check
     stale = False
-    for path in documents():
-        text = path.read_text(encoding="utf-8")
-        fresh = filled(text)
+    for path, fresh in made:
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
         if fresh == text:
             continue
         stale = True
         if check:
             print(difference(path, text, fresh))
         else:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(fresh, encoding="utf-8")
             print(f"wrote {path.relative_to(ROOT)}")
     return 1 if check and stale else 0

@@ -9,7 +9,6 @@ preset sets only what is offered.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import typing
@@ -22,7 +21,7 @@ import msgspec
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from tools.docs import difference, given, unwrapped
+from tools.docs import given, kept, unwrapped
 from tools.memory import smallest_gpu
 
 from sotto.engine.devices import CUDA
@@ -63,24 +62,11 @@ FORMAT = "float16"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write or check both files; the exit status."""
-    parser = argparse.ArgumentParser(description="Write what RunPod's Hub reads.")
-    parser.add_argument("--check", action="store_true", help="only say what would change")
-    check = parser.parse_args(arguments).check
-    stale = False
-    for name, content in (("hub.json", hub()), ("tests.json", tests())):
-        path = FOLDER / name
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-        fresh = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-        if fresh == text:
-            continue
-        stale = True
-        if check:
-            print(difference(path, text, fresh))
-        else:
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(fresh, encoding="utf-8")
-            print(f"wrote {path.relative_to(ROOT)}")
-    return 1 if check and stale else 0
+    made = (
+        (FOLDER / name, json.dumps(content(), indent=2, ensure_ascii=False) + "\n")
+        for name, content in (("hub.json", hub), ("tests.json", tests))
+    )
+    return kept("Write what RunPod's Hub reads.", made, arguments)
 
 
 def hub() -> dict[str, Any]:
