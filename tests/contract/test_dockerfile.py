@@ -132,7 +132,8 @@ def test_what_bakes_a_model_has_every_module_that_it_imports() -> None:
     while open_ones:
         path = open_ones.pop()
         text = path.read_text(encoding="utf-8")
-        inside = path.relative_to(ROOT / "src" / "sotto") if "sotto" in path.parts else path.name
+        package = ROOT / "src" / "sotto"
+        inside = path.relative_to(package) if path.is_relative_to(package) else path.name
         module = ".".join(Path(inside).with_suffix("").parts)
         others = {MODULES[name] for name in imports_of_ours(text, module)} - found
         found |= others
