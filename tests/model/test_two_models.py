@@ -106,14 +106,15 @@ def test_a_model_that_is_unloaded_gives_its_memory_back(weights: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     held = [int(number) for number in done.stdout.split()]
-    assert held[-1] - held[0] < 50_000_000
+    # The first turns fill pools and caches; four more that kept a model would hold 160 MB more.
+    assert min(held[-2:]) - held[0] < 100_000_000, held
 
 
 def held_bytes(weights: str) -> list[int]:
-    """What the process holds after each of three turns of two models, one of which fits."""
+    """What the process holds after each of six turns of two models, one of which fits."""
     narrow = service_of(Path(weights), model_memory_bytes=need(Path(weights), "base"))
     held = []
-    for _ in range(3):
+    for _ in range(6):
         answers(narrow, "base")
         answers(narrow, "tiny.en")
         held.append(used_bytes("cpu") or 0)
