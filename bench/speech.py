@@ -173,9 +173,16 @@ def _encode(sound: Sound, path: Path) -> None:
         stream = container.add_stream("libmp3lame", rate=MP3_RATE)
         stream.layout = "stereo"
         stream.bit_rate = MP3_BITS_PER_S
-        frame = av.AudioFrame.from_ndarray(sound.reshape(1, -1), format="s16", layout="mono")
-        frame.sample_rate = RATE
-        for given in (frame, None):
-            for resampled in resampler.resample(given):
+        for frame in (*_frames(sound), None):
+            for resampled in resampler.resample(frame):
                 container.mux(stream.encode(resampled))
         container.mux(stream.encode(None))
+
+
+def _frames(sound: Sound) -> Iterator[av.AudioFrame]:
+    """The sound by the second: Sotto's decoder limits what one frame may take of memory."""
+    for start in range(0, len(sound), RATE):
+        second = sound[start : start + RATE].reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(second, format="s16", layout="mono")
+        frame.sample_rate = RATE
+        yield frame
