@@ -62,7 +62,7 @@ MAY_IMPORT = {
     "meter": set(),
     "languages": set(),
     "errors": set(),
-    "gateway": {"endpoint.config"},
+    "gateway": {"endpoint.config", "endpoint.scaling"},
     "endpoint": set(),
 }
 """For each room its neighbours: rooms, or one module of them.
@@ -78,8 +78,8 @@ ONLY_IN = {
     "av": {"audio.decode"},
     "botocore": {"worker.storage"},
     "ctranslate2": {"engine.whisper"},
-    "faster_whisper": {"audio.vad", "audio.features", "engine.tokens", "engine.whisper"},
-    "onnxruntime": {"audio.vad"},
+    "faster_whisper": {"audio.silero", "audio.features", "engine.tokens", "engine.whisper"},
+    "onnxruntime": {"audio.silero"},
     "runpod": {"net", "worker"},
 }
 """For each library the modules or rooms that may import it: they translate its exceptions."""

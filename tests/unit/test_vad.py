@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from tests.speech_data import clip
 
 from sotto.audio.pcm import Pcm, Span
-from sotto.audio.vad import FRAME, Heard, VadOptions, listen, vad_options
+from sotto.audio.silero import FRAME
+from sotto.audio.vad import Heard, VadOptions, listen, vad_options
 
 OURS = {
     "threshold": 0.5,

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sotto.audio.pcm import RATE, Pcm, Span
-from sotto.audio.vad import FRAME, Heard, listen, vad_options
+from sotto.audio.silero import FRAME
+from sotto.audio.vad import Heard, listen, vad_options
 from sotto.audio.windows import (
     NEARLY_FULL,
     SHORTEST_TILE,

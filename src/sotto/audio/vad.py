@@ -6,18 +6,14 @@ the same options, whatever the size of the blocks; a test holds the two against 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from sotto.audio.pcm import RATE, Pcm, Span
+from sotto.audio.silero import FRAME, Silero
 
-FRAME = 512
-"""Samples for which Silero gives one probability (32 ms)."""
-CONTEXT = 64
-"""Samples before a frame that Silero wants to hear again."""
 CUT_SILENCE = RATE * 98 / 1000
 """Silence at which too long a speech may be cut, in samples."""
 
@@ -108,31 +104,6 @@ def listen(
 
 def _filled(pcm: Pcm) -> Pcm:
     return np.pad(pcm, (0, FRAME - len(pcm)))
-
-
-class Silero:
-    """Speech probabilities, one a frame of 512 samples, in stream order."""
-
-    def __init__(self) -> None:
-        # onnxruntime reports its use to its makers unless told not to before it is imported.
-        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-        # Imported late: who only cuts windows or reads segments needs no faster-whisper.
-        from faster_whisper.vad import get_vad_model
-
-        self._session = get_vad_model().session
-        self._h = np.zeros((1, 1, 128), np.float32)
-        self._c = np.zeros((1, 1, 128), np.float32)
-        self._context = np.zeros(CONTEXT, np.float32)
-
-    def __call__(self, pcm: Pcm) -> Pcm:
-        frames = pcm.reshape(-1, FRAME)
-        before = np.concatenate([self._context[None], frames[:-1, -CONTEXT:]])
-        self._context = frames[-1, -CONTEXT:].copy()
-        out, self._h, self._c = self._session.run(
-            None, {"input": np.concatenate([before, frames], 1), "h": self._h, "c": self._c}
-        )
-        probabilities: Pcm = out.reshape(-1)
-        return probabilities
 
 
 class Turns:

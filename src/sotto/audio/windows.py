@@ -14,7 +14,8 @@ from itertools import pairwise, zip_longest
 import numpy as np
 
 from sotto.audio.pcm import RATE, WINDOW_S, Pcm, Span
-from sotto.audio.vad import FRAME, Heard, Speech
+from sotto.audio.silero import FRAME
+from sotto.audio.vad import Heard, Speech
 
 WINDOW = WINDOW_S * RATE
 """The most samples that Whisper's encoder takes."""
