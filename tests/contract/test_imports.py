@@ -26,7 +26,17 @@ MAY_IMPORT = {
         "log",
     },
     "__main__": {"cli"},
-    "cli": {*STAGES, "pipeline", "serve", "workshop", "models", "settings", "log", "targets"},
+    "cli": {
+        *STAGES,
+        "endpoint",
+        "pipeline",
+        "serve",
+        "workshop",
+        "models",
+        "settings",
+        "log",
+        "targets",
+    },
     "loading": {"engines", "models", "plan", "settings"},
     "serve": {"gateway", "endpoint", "log", "settings"},
     "targets": set(),
@@ -80,6 +90,8 @@ ONLY_IN = {
     "ctranslate2": {"engine.whisper"},
     "faster_whisper": {"audio.silero", "audio.features", "engine.tokens", "engine.whisper"},
     "onnxruntime": {"audio.silero"},
+    "redis": {"endpoint.watchdog.redis_queue"},
+    "requests": {"endpoint.exchange", "models.sources", "net"},
     "runpod": {"net", "worker"},
 }
 """For each library the modules or rooms that may import it: they translate its exceptions."""

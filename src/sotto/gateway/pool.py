@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sotto.endpoint.config import Endpoint
+from sotto.endpoint.scaling import Load, Phase, Worker, plan
 from sotto.gateway.jobs import Jobs
 from sotto.gateway.process import WorkerProcess
-from sotto.gateway.scaler import Load, Phase, Worker, plan
 
 LOOK_EVERY_S = 0.25
 """How often is looked whether time alone has made something due; changes are seen at once."""

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sotto.endpoint.config import Endpoint, Scaling, Workers
-from sotto.gateway.scaler import Load, Phase, Plan, Worker, plan
+from sotto.endpoint.scaling import Load, Phase, Plan, Worker, plan
 
 NOW_S = 1000.0
 QUIET = Load(waiting=0, oldest_wait_s=0.0, in_progress=0)

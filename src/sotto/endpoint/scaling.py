@@ -1,7 +1,8 @@
 """What an endpoint needs, from what waits and who works: the policy, and nothing but the policy.
 
 Invariant: pure. `plan` never keeps fewer workers than the minimum, never asks for more than the
-maximum (one that is still stopping counts), and stops none that has a job.
+maximum (one that is still stopping counts), and stops none that has a job. The local gateway acts
+on it with real workers, and the simulation with imagined ones.
 """
 
 from __future__ import annotations
@@ -65,6 +66,19 @@ def plan(endpoint: Endpoint, load: Load, workers: Sequence[Worker], now_s: float
         start=max(0, min(missing, limits.max - len(workers))),
         stop=_longest_idle(present, now_s - endpoint.idle_timeout_s)[: max(0, spare)],
     )
+
+
+def due_s(endpoint: Endpoint, load: Load, workers: Sequence[Worker], now_s: float) -> float:
+    """When time alone may next make `plan` say something else, after `now_s`; infinite: never.
+
+    What becomes due is due just after that time.
+    """
+    times = [
+        worker.since_s + endpoint.idle_timeout_s for worker in workers if worker.phase is Phase.IDLE
+    ]
+    if load.waiting and endpoint.scaling.kind == "queue_delay":
+        times.append(now_s - load.oldest_wait_s + endpoint.scaling.value)
+    return min((time_s for time_s in times if time_s > now_s), default=math.inf)
 
 
 def _one_more(delay_s: float, load: Load, present: Sequence[Worker]) -> bool:
