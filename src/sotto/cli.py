@@ -1,4 +1,4 @@
-"""The command line: `sotto transcribe FILE...` and `sotto serve`.
+"""The command line: `sotto transcribe FILE...`, `sotto serve` and `sotto endpoint`.
 
 Invariant: one file's failure leaves the others alone, and the exit code is 1 if any failed.
 """
@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from sotto import __version__, log, serve
 from sotto.audio.decode import length_s
+from sotto.endpoint import commands as endpoint
 from sotto.errors import InternalError, SottoError
 from sotto.pipeline import transcribe
 from sotto.request import Request, parse
@@ -91,6 +92,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     serving.set_defaults(run=serve.run)
     serve.add_arguments(serving)
+    endpoint.add_arguments(
+        commands.add_parser(
+            "endpoint",
+            help="plan, make, watch and price an endpoint of RunPod's",
+            description="An endpoint of RunPod's, as its endpoint.toml describes it.",
+        )
+    )
     command = commands.add_parser(
         "transcribe", help="transcribe files, folders and URLs", description="Transcribe audio."
     )
