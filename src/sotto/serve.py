@@ -28,7 +28,7 @@ GREETING = """\
 The endpoint is up: {url}
 Try it:
 
-  curl -s {url}/runsync -H 'Authorization: Bearer {key}' -d @test_input.json
+  curl -s {url}/runsync -H "Authorization: Bearer {key}" -d @test_input.json
 
 Ctrl-C stops it once the jobs in flight have ended; a second one stops it at once.
 """
@@ -86,7 +86,9 @@ async def _serve(endpoint: Endpoint, options: GatewayOptions) -> int:
         except OSError as error:
             where = f"{options.host} port {options.port}"
             raise ServeError(f"--host, --port: {where}: {error.strerror or error}") from None
-        sys.stdout.write(GREETING.format(url=gateway.endpoint_url, key=options.api_key))
+        # A key of somebody's own is theirs to know: on a pod, what is printed is kept as a log.
+        key = LOCAL_KEY if options.api_key == LOCAL_KEY else "$API_KEY"
+        sys.stdout.write(GREETING.format(url=gateway.endpoint_url, key=key))
         sys.stdout.flush()
         await interruption.asked.wait()
         sys.stdout.write("Stopping\n")

@@ -108,7 +108,7 @@ def test_a_document_is_finished(path: Path) -> None:
     assert UNFINISHED.findall(read(path)) == []
 
 
-@pytest.mark.parametrize("folder", ["src", "tools", "builder"])
+@pytest.mark.parametrize("folder", ["src", "tools", "builder", "deploy"])
 def test_the_code_is_finished(folder: str) -> None:
     sources = (ROOT / folder).rglob("*.py")
     assert [name_of(path) for path in sources if UNFINISHED.search(read(path))] == []
