@@ -16,6 +16,7 @@ from bench.rows import Row
 from bench.speech import clips
 from bench.table import Column, Plot
 from bench.worker import HANDLER, embedded, outputs, running
+from sotto.audio.decode import length_s
 
 TITLE = "Jobs in flight"
 COLUMNS = (
@@ -31,7 +32,9 @@ TIMES = 4
 
 def run(repeats: int) -> Iterator[Row]:
     """Each number of jobs in flight, interleaved."""
-    given = {"paths": [str(path) for path in clips(CLIPS)] * TIMES}
+    paths = clips(CLIPS)
+    audio_s = TIMES * sum(length_s(path) or 0.0 for path in paths)
+    given = {"paths": [str(path) for path in paths] * TIMES}
     tasks = {
         f"{number} in flight": Task(
             "bench.scenarios.inflight:all_s", {**given, "concurrency": number}
@@ -43,6 +46,7 @@ def run(repeats: int) -> Iterator[Row]:
     for name, own in results.items():
         values = {
             **costs(own),
+            "audio_s": round(audio_s, 1),
             "all_s": round(median(result.value for result in own), 3),
             "ratio": round(median(map(_ratio, alone, own)), 3),
         }

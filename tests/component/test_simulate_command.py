@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -198,6 +198,15 @@ def test_the_options_go_before_the_file(command: Command) -> None:
     assert ", 9 jobs at once" in told.out
 
 
+@pytest.mark.parametrize(("given", "means"), [("0", 32), ("4", 4), ("x", 32), ("9" * 5000, 32)])
+def test_the_workers_own_setting_says_how_many_jobs_one_takes(
+    command: Command, tmp_path: Path, given: str, means: int
+) -> None:
+    text = f'name = "sotto"\nenv.SOTTO_CONCURRENCY = "{given}"\n'
+    (tmp_path / "endpoint.toml").write_text(text)
+    assert f", {means} jobs at once\n" in command(*TRAFFIC, *GIVEN, *PRICE).out
+
+
 def test_another_scaler_takes_no_idle_timeout_from_the_file(command: Command) -> None:
     told = command(*TRAFFIC, *GIVEN, *PRICE, "--scaler", "request_count", "--scaler-value", "4")
     assert told.line("endpoint") == "0 to 2 workers"
@@ -291,7 +300,7 @@ def test_a_picture_is_drawn(command: Command, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def platform(monkeypatch: pytest.MonkeyPatch, command: Command) -> PlatformApi:
+def platform(monkeypatch: pytest.MonkeyPatch, command: Command) -> Iterator[PlatformApi]:
     with PlatformApi() as opened:
         for name, value in opened.environ.items():
             monkeypatch.setenv(name, value)

@@ -89,6 +89,7 @@ ONLY_IN = {
     "botocore": {"worker.storage"},
     "ctranslate2": {"engine.whisper"},
     "faster_whisper": {"audio.silero", "audio.features", "engine.tokens", "engine.whisper"},
+    "matplotlib": {"endpoint.simulate.plots"},
     "onnxruntime": {"audio.silero"},
     "redis": {"endpoint.watchdog.redis_queue"},
     "requests": {"endpoint.exchange", "models.sources", "net"},

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+import math
+from dataclasses import replace
+
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sotto.endpoint.config import Endpoint, Scaling, Workers
-from sotto.endpoint.scaling import Load, Phase, Plan, Worker, plan
+from sotto.endpoint.scaling import Load, Phase, Plan, Worker, due_s, plan
 
 NOW_S = 1000.0
 QUIET = Load(waiting=0, oldest_wait_s=0.0, in_progress=0)
@@ -147,6 +150,28 @@ def test_a_worker_that_starts_or_runs_is_never_stopped() -> None:
     assert plan(by_count(), QUIET, crowd, NOW_S + 9999) == NOTHING
 
 
+# What time makes due
+
+
+def test_without_workers_and_jobs_nothing_becomes_due() -> None:
+    assert due_s(by_delay(), QUIET, [], NOW_S) == math.inf
+    assert due_s(by_delay(), QUIET, [running("a"), starting("b")], NOW_S) == math.inf
+
+
+def test_the_end_of_the_idle_timeout_is_due() -> None:
+    assert due_s(by_delay(), QUIET, [idle("a", 2), idle("b", 7)], NOW_S) == NOW_S + 3
+    assert due_s(by_delay(1), QUIET, [idle("a", 12)], NOW_S) == math.inf
+
+
+def test_the_end_of_the_queue_delay_is_due() -> None:
+    assert due_s(by_delay(), waiting(2, 1.5), [running("a")], NOW_S) == NOW_S + 2.5
+    assert due_s(by_delay(), waiting(2, 5.0), [running("a")], NOW_S) == math.inf
+
+
+def test_by_the_number_of_jobs_time_makes_nothing_due() -> None:
+    assert due_s(by_count(), waiting(2, 1.5), [idle("a", 0.5)], NOW_S) == math.inf
+
+
 # Always
 
 
@@ -183,3 +208,21 @@ def test_whatever_happens_the_limits_hold_and_no_job_is_cut_off(
     assert made.start == 0 or len(crowd) + made.start <= endpoint.workers.max
     if made.stop:
         assert present - len(made.stop) >= endpoint.workers.min
+
+
+@given(
+    endpoints(),
+    st.builds(Load, st.integers(0, 20), st.floats(0, 100), st.integers(0, 20)),
+    crowds(),
+    st.floats(0, 0.9),
+)
+def test_until_something_is_due_time_alone_changes_nothing(
+    endpoint: Endpoint, load: Load, crowd: list[Worker], part: float
+) -> None:
+    due = due_s(endpoint, load, crowd, NOW_S)
+    assert due > NOW_S
+    assume(due > NOW_S + 0.01)  # closer by, a sum of floats may be the due time itself
+    later_s = part * (min(due, NOW_S + 1e6) - NOW_S)
+    aged = replace(load, oldest_wait_s=load.oldest_wait_s + later_s)
+    now = plan(endpoint, load, crowd, NOW_S)
+    assert plan(endpoint, aged, crowd, NOW_S + later_s) == now

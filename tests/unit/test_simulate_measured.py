@@ -52,7 +52,9 @@ def test_a_folder_without_rows_and_a_file_that_is_not_there_are_refused(tmp_path
         read([tmp_path / "long.jsonl"])
 
 
-@pytest.mark.parametrize("speed", [None, "40", True, 0, -1, float("nan"), float("inf"), [40]])
+@pytest.mark.parametrize(
+    "speed", [None, "40", True, 0, -1, float("nan"), float("inf"), 10**400, [40]]
+)
 def test_a_row_whose_speed_is_none_has_none(speed: Any) -> None:
     with pytest.raises(SimulationError, match="no row of 'Sotto' has a speed"):
         measured.measured([row("long", "Sotto", times_real=speed)], None)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from sotto.endpoint.simulate.given import JOBS_AT_ONCE
 from sotto.endpoint.simulate.refusal import SimulationError
 from sotto.endpoint.simulate.service import ALONE, Device, Service, batching
+from sotto.engine.devices import CUDA
+from sotto.engine.fake import FakeEngine
+from sotto.worker.health import jobs_at_once
 
 
 def device(rtfx: float = 10, points: str | None = None, job_s: float = 0) -> Device:
@@ -100,3 +104,8 @@ def test_a_job_without_audio_or_cost_ends_at_once() -> None:
     worker = device()
     worker.add(0, 0.0, now_s=5.0)
     assert ends(worker) == [(0, 5.0)]
+
+
+def test_a_worker_that_is_not_told_takes_what_one_on_a_gpu_takes() -> None:
+    engine = FakeEngine(device="cuda", batch_limit=CUDA.decode, threads=CUDA.threads)
+    assert jobs_at_once(engine, None) == JOBS_AT_ONCE

@@ -7,10 +7,10 @@ runs.
 from __future__ import annotations
 
 import argparse
-import math
 from pathlib import Path
 
 from sotto.endpoint import simulate, watchdog
+from sotto.endpoint.numbers import number
 
 CHANGES = 3
 """The exit code of `plan --exit-code` for changes; 2 is that of a wrong command line."""
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_endpoint(applying)
     applying.add_argument(
         "--wait-s",
-        type=_seconds,
+        type=number(0, 86_400),
         default=LONGEST_WAIT_S,
         metavar="SECONDS",
         help=f"how long to wait for it at most; 0: do not wait; else {LONGEST_WAIT_S:g}",
@@ -78,13 +78,3 @@ def _run(args: argparse.Namespace) -> int:
     from sotto.endpoint.actions import run  # requests takes its time
 
     return run(args)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if 0 <= seconds <= 86_400:
-        return seconds
-    raise argparse.ArgumentTypeError(f"{text!r} is no time; use seconds from 0 to 86400")

@@ -6,17 +6,15 @@ Invariant: a number that comes out is finite and within what its option allows.
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
+from sotto.endpoint.numbers import listed, number, whole
 from sotto.endpoint.simulate.trace import LONGEST_AUDIO_S, MOST_JOBS, Day
 
 IDLE_TIMEOUTS_S = (5.0, 15.0, 60.0, 300.0, 900.0)
 MAX_WORKERS = (1, 2, 3, 5, 8)
 """What a sweep tries if it is not told."""
-Number = TypeVar("Number", int, float)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -142,40 +140,3 @@ def _add_sweep(add: Callable[..., object]) -> None:
         metavar="LIST",
         help=f"maxima of workers to try; else {','.join(map(str, MAX_WORKERS))}",
     )
-
-
-def number(low: float, high: float) -> Callable[[str], float]:
-    """A type of option: a number from `low` to `high`."""
-
-    def parsed(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if low <= value <= high:
-            return value
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not allowed; use a number from {low:g} to {high:.10g}"
-        )
-
-    return parsed
-
-
-def whole(low: int, high: int) -> Callable[[str], int]:
-    """A type of option: a whole number from `low` to `high`."""
-
-    def parsed(text: str) -> int:
-        if text.isascii() and text.isdigit() and len(text) <= len(str(high)):
-            value = int(text)
-            if low <= value <= high:
-                return value
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not allowed; use a whole number from {low} to {high}"
-        )
-
-    return parsed
-
-
-def listed(one: Callable[[str], Number]) -> Callable[[str], tuple[Number, ...]]:
-    """A type of option: several of another type, separated by commas."""
-    return lambda text: tuple(one(part.strip()) for part in text.split(","))

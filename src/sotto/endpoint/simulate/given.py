@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -63,13 +64,16 @@ def tried(args: argparse.Namespace, endpoint: Endpoint) -> list[Endpoint]:
 def _endpoint(args: argparse.Namespace) -> Endpoint:
     """The endpoint of the file, changed by the options. Raises EndpointError, SimulationError."""
     filed = load(args.endpoint)
-    workers = {"min": args.min_workers, "max": args.max_workers}
-    scaling = {"kind": args.scaler, "value": args.scaler_value}
     if args.scaler not in (None, filed.scaling.kind):
         if args.scaler_value is None:
             raise SimulationError(f"--scaler-value: missing; {args.endpoint} has one for the other")
         filed = replace(filed, workers=replace(filed.workers, idle_timeout_s=None))
-    workers["idle_timeout_s"] = args.idle_timeout_s
+    workers = {
+        "min": args.min_workers,
+        "max": args.max_workers,
+        "idle_timeout_s": args.idle_timeout_s,
+    }
+    scaling = {"kind": args.scaler, "value": args.scaler_value}
     changed = replace(
         filed,
         workers=replace(filed.workers, **_present(workers)),
@@ -137,7 +141,7 @@ def _price(args: argparse.Namespace, endpoint: Endpoint) -> Price:
 def _concurrency(endpoint: Endpoint) -> int:
     """The setting of the workers, unless it leaves the number to them."""
     text = endpoint.env.get(CONCURRENCY, "")
-    return (int(text) if text.isascii() and text.isdigit() else 0) or JOBS_AT_ONCE
+    return (int(text) if re.fullmatch(r"[0-9]{1,6}", text.strip()) else 0) or JOBS_AT_ONCE
 
 
 def _given(args: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:

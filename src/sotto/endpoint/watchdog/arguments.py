@@ -6,10 +6,10 @@ Invariant: a number that comes out is finite and within what its option allows.
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Callable
 from pathlib import Path
 
+from sotto.endpoint.numbers import number
 from sotto.endpoint.watchdog.redis_address import REDIS_VARIABLE
 
 WEEK_S = 7 * 24 * 3600.0
@@ -59,11 +59,11 @@ def _add_queue(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_rules(add: Callable[..., object]) -> None:
-    long = _number(1, WEEK_S)
+    long = number(1, WEEK_S)
     for flag, kind, default, text in (
         ("--idle-s", long, IDLE_S, "stop after so many seconds without work"),
         ("--alarm-s", long, ALARM_S, "alarm after so many seconds without a decision"),
-        ("--gpu-busy-percent", _number(1, 100), GPU_BUSY_PERCENT, "a GPU used this much works"),
+        ("--gpu-busy-percent", number(1, 100), GPU_BUSY_PERCENT, "a GPU used this much works"),
     ):
         add(flag, type=kind, default=default, metavar="N", help=f"{text}; else {default:g}")
 
@@ -72,7 +72,7 @@ def _add_running(add: Callable[..., object]) -> None:
     add("--once", action="store_true", help="look once and end, as for cron; else in a loop")
     add(
         "--every-s",
-        type=_number(0.1, WEEK_S),
+        type=number(0.1, WEEK_S),
         metavar="S",
         help=f"pause between two looks; else {EVERY_S:g}, or a quarter of --idle-s if that is less",
     )
@@ -83,20 +83,3 @@ def _add_running(add: Callable[..., object]) -> None:
         metavar="FILE",
         help="where the idle time is kept; else a file in ~/.local/state/sotto for these options",
     )
-
-
-def _number(low: float, high: float) -> Callable[[str], float]:
-    """A type of option: a number from `low` to `high`."""
-
-    def parsed(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if low <= value <= high:
-            return value
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not allowed; use a number of {low:g} to {high:.10g}"
-        )
-
-    return parsed
