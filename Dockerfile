@@ -5,7 +5,8 @@
 #   docker build -t sotto:cpu --target cpu .          without CUDA
 #
 # docs/image.md tells of every argument and secret. BuildKit and buildah both take what is used here:
-# no `# syntax` line, no heredocs, no COPY --link.
+# no `# syntax` line, no heredocs, no COPY --link. buildah's cache goes by arguments only where a RUN of
+# the same stage sees them: so each RUN has its own, and an ENV follows a COPY that differs with it.
 ARG BASE_IMAGE=debian:bookworm-slim
 # `convert` is for a checkpoint that is not in CTranslate2's format; that stage installs torch.
 ARG BUILDER=bake
@@ -122,16 +123,12 @@ RUN ln -s src/handler.py handler.py \
 
 # --- how it runs: as nobody in particular, on a file system that may be read-only -----------------
 FROM python AS runtime
-ARG MODEL
-ARG MODEL_NAME=
 # ONNX Runtime, which runs the VAD, reports its use to its makers unless it is told not to.
 ENV HF_HUB_OFFLINE=1 \
-    ORT_DISABLE_TELEMETRY=1 \
-    SOTTO_MODEL=${MODEL_NAME:-${MODEL}}
+    ORT_DISABLE_TELEMETRY=1
 LABEL org.opencontainers.image.title="sotto" \
       org.opencontainers.image.source="https://github.com/sotto-worker/sotto" \
-      org.opencontainers.image.licenses="MIT" \
-      sotto.model="${SOTTO_MODEL}"
+      org.opencontainers.image.licenses="MIT"
 WORKDIR /app
 CMD ["python", "-u", "handler.py"]
 
@@ -140,6 +137,9 @@ CMD ["python", "-u", "handler.py"]
 # USER stands after the copies: buildah would give the folder to that user.
 FROM runtime AS cpu
 COPY --from=weights-cpu /bake/weights weights
+ARG MODEL
+ARG MODEL_NAME=
+ENV SOTTO_MODEL=${MODEL_NAME:-${MODEL}}
 COPY --from=venv /opt/venv /opt/venv
 COPY --from=app /app ./
 USER 10001:10001
@@ -149,6 +149,7 @@ ARG REVISION=unknown
 LABEL org.opencontainers.image.description="A Whisper transcription worker, for CPUs" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
+      sotto.model="${SOTTO_MODEL}" \
       sotto.model.licence="${MODEL_LICENCE:-see weights/*/model.json}"
 
 # --- the GPU image (the default) ------------------------------------------------------------------
@@ -161,6 +162,9 @@ ENV CUDA_CACHE_PATH=/tmp/cuda-cache \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 COPY --from=cuda /opt/cuda /opt/cuda
 COPY --from=weights-gpu /bake/weights weights
+ARG MODEL
+ARG MODEL_NAME=
+ENV SOTTO_MODEL=${MODEL_NAME:-${MODEL}}
 COPY --from=venv /opt/venv /opt/venv
 COPY --from=app /app ./
 USER 10001:10001
@@ -170,4 +174,5 @@ ARG REVISION=unknown
 LABEL org.opencontainers.image.description="A Whisper transcription worker, for NVIDIA GPUs" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
+      sotto.model="${SOTTO_MODEL}" \
       sotto.model.licence="${MODEL_LICENCE:-see weights/*/model.json}"

@@ -6,8 +6,11 @@ was made from. Invariant: the heads chosen are heads that the decoder has.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+logger = logging.getLogger(__name__)
 
 Head = tuple[int, int]
 """Layer and head, both counted from 0."""
@@ -28,14 +31,44 @@ class Decoder:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The heads, and in words whose choice they are."""
+    """The heads, and in words whose choice they are.
+
+    `absent` is a head that was named and is not in the decoder, so that none of those named counts.
+    """
 
     heads: tuple[Head, ...]
     origin: str
+    absent: Head | None = None
 
 
-# large and large-v2 are of one shape and differ in their heads, so neither is here.
-SIZES: Mapping[Decoder, tuple[str, Mapping[int, tuple[int, ...]]]] = {
+ByLayer = Mapping[int, tuple[int, ...]]
+"""Heads by the layer that they are in."""
+
+LARGE = Decoder(32, 20, 51865)
+_LARGE_V1: ByLayer = {9: (19,), 11: (2, 4, 17), 22: (7, 11, 17), 23: (2, 15)}
+_LARGE_V2: ByLayer = {
+    10: (12,),
+    13: (17,),
+    16: (11, 12, 13),
+    17: (15, 16),
+    18: (4, 11, 19),
+    19: (11,),
+    21: (2, 3),
+    22: (3, 9, 12),
+    23: (5, 7, 13),
+    25: (5,),
+    26: (1, 12),
+    27: (15,),
+}
+LARGE_NAMES: Mapping[str, ByLayer] = {
+    "large": _LARGE_V1,
+    "large-v1": _LARGE_V1,
+    "large-v2": _LARGE_V2,
+}
+"""OpenAI's models of the shape LARGE, by the name of their file: they differ in their heads."""
+
+# Those of LARGE are not here: one shape, and two choices.
+SIZES: Mapping[Decoder, tuple[str, ByLayer]] = {
     Decoder(4, 6, 51864): ("tiny.en", {1: (0,), 2: (0, 5), 3: (0, 1, 2, 3, 4)}),
     Decoder(4, 6, 51865): ("tiny", {2: (2,), 3: (0, 2, 3, 4, 5)}),
     Decoder(6, 8, 51864): ("base.en", {3: (3,), 4: (7,), 5: (1, 5, 7)}),
@@ -93,12 +126,38 @@ def choose(decoder: Decoder, named: Sequence[Head]) -> Choice:
     teacher, count as not named. The last resort is OpenAI's for models it does not know: all heads
     of the upper half of the layers.
     """
-    if named and all(decoder.has(head) for head in named):
+    absent = next((head for head in named if not decoder.has(head)), None)
+    if named and absent is None:
         return Choice(tuple(named), "the checkpoint's own")
     if decoder in SIZES:
         name, heads = SIZES[decoder]
-        pairs = ((layer, head) for layer, found in heads.items() for head in found)
-        return Choice(tuple(pairs), f"those of {name}, which has the same shape")
+        return Choice(_pairs(heads), f"those of {name}, which has the same shape", absent)
     upper = range(decoder.layers // 2, decoder.layers)
-    every = ((layer, head) for layer in upper for head in range(decoder.heads))
-    return Choice(tuple(every), "all of the upper half of the layers, as none are known")
+    every = tuple((layer, head) for layer in upper for head in range(decoder.heads))
+    return Choice(every, "all of the upper half of the layers, as none are known", absent)
+
+
+def named_as(name: str, decoder: Decoder) -> tuple[Head, ...]:
+    """The heads of OpenAI's model `name` where the shape alone does not tell them; else none."""
+    return _pairs(LARGE_NAMES.get(name, {})) if decoder == LARGE else ()
+
+
+def tell(name: str, choice: Choice, decoder: Decoder) -> None:
+    """Tell whose heads the model `name` has got; loudly where it had named others."""
+    if choice.absent is None:
+        logger.info("%s: alignment heads: %s", name, choice.origin)
+        return
+    logger.warning(
+        "%s: alignment heads: head %d of layer %d is not in the decoder, which has %d layers of %d "
+        "heads; taken instead: %s",
+        name,
+        choice.absent[1],
+        choice.absent[0],
+        decoder.layers,
+        decoder.heads,
+        choice.origin,
+    )
+
+
+def _pairs(heads: ByLayer) -> tuple[Head, ...]:
+    return tuple((layer, head) for layer, found in heads.items() for head in found)

@@ -32,9 +32,10 @@ from sotto.models.record import read
 ROOT = Path(__file__).resolve().parents[1]
 EPILOG = """\
 MODEL is a name of the catalogue (base, turbo), owner/name of a repository on the model hub, or a
-folder, which begins with '.' or '/'. A repository or folder may hold a Whisper model for
-CTranslate2, or a checkpoint of the transformers library, which is converted; that needs
-builder/requirements.txt. HF_TOKEN in the environment opens private and gated repositories.
+folder or *.pt file here, which begins with '.' or '/'. A repository or folder may hold a Whisper
+model for CTranslate2, or a checkpoint of the transformers library or of OpenAI's own package (one
+*.pt), which is converted; that needs builder/requirements.txt. HF_TOKEN in the environment opens
+private and gated repositories.
 """
 ERRORS = (
     BakeError,
@@ -103,7 +104,9 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("models", nargs="+", metavar="MODEL", help="see below")
     parser.add_argument("--into", type=Path, default=ROOT / "weights", help="default: %(default)s")
-    parser.add_argument("--name", default="", help="what to call the one MODEL; a folder needs it")
+    parser.add_argument(
+        "--name", default="", help="what to call the one MODEL; a folder or file needs it"
+    )
     parser.add_argument(
         "--compute-type",
         choices=[DEFAULT, *FORMATS],

@@ -5,7 +5,9 @@ Invariant: what comes out is of a Whisper model, and every token id in it is in 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import pickle
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -14,6 +16,7 @@ import msgspec
 from builder.alignment import Choice, Decoder, Head, choose
 from msgspec import Meta
 
+from sotto.errors import first_line
 from sotto.models.catalogue import CONFIG
 
 GENERATION = "generation_config.json"
@@ -81,6 +84,22 @@ def read(folder: Path) -> Checkpoint:
         _tokens(config, generation.suppress_tokens, config.suppress_tokens),
         _tokens(config, generation.begin_suppress_tokens, config.begin_suppress_tokens),
     )
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Tell any failure of the libraries as a ConvertError; they raise whatever comes up."""
+    try:
+        yield
+    except ConvertError:
+        raise
+    except pickle.UnpicklingError as error:
+        # torch's own text tells how to run the code.
+        raise ConvertError(
+            f"{what} cannot be converted: damaged, or with code in it, which is not run"
+        ) from error
+    except Exception as error:
+        raise ConvertError(f"{what} cannot be converted: {first_line(error)}") from error
 
 
 def _tokens(config: _Config, *said: Sequence[int] | None) -> tuple[int, ...] | None:

@@ -1,30 +1,25 @@
 """A Hugging Face Whisper checkpoint in, a folder in CTranslate2's format out.
 
-The only importer of torch and transformers, and only when something is converted. Invariant: the
-folder is whole or not there, none of its weights is made up, and no code of the checkpoint is run.
+The only importer of transformers, and only when something is converted. Invariant: the folder is
+whole or not there, none of its weights is made up, and no code of the checkpoint is run.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from builder.checkpoint import Checkpoint, read
+from builder.alignment import tell
+from builder.checkpoint import Checkpoint, read, translated
 from builder.checkpoint import ConvertError as ConvertError
 from tqdm import tqdm
 
-from sotto.errors import first_line
 from sotto.models.catalogue import CONFIG, PREPROCESSOR, TOKENIZER, WEIGHTS
 
 OLDER_TOKENIZER = ("vocab.json", "merges.txt")
 START, END, TRANSLATE, SPACE = "<|startoftranscript|>", "<|endoftext|>", "<|translate|>", "Ġ"
-
-logger = logging.getLogger(__name__)
 
 
 def convert(checkpoint: Path, into: Path, *, progress: bool) -> None:
@@ -51,7 +46,7 @@ def convert(checkpoint: Path, into: Path, *, progress: bool) -> None:
         staging.rename(into)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    logger.info("%s: alignment heads: %s", checkpoint.name, known.alignment.origin)
+    tell(checkpoint.name, known.alignment, known.decoder)
 
 
 def _require_libraries() -> None:
@@ -77,7 +72,7 @@ def _write_tokenizer(known: Checkpoint, staging: Path) -> Any:
         raise ConvertError(
             f"{known.folder.name}: has neither {TOKENIZER} nor {' and '.join(OLDER_TOKENIZER)}"
         )
-    with _translated(f"{known.folder.name}: the tokenizer"):
+    with translated(f"{known.folder.name}: the tokenizer"):
         if own.exists():
             shutil.copyfile(own, staging / TOKENIZER)
         else:
@@ -113,7 +108,7 @@ def _load_weights(checkpoint: Path, progress: bool) -> Any:
 
     if not progress:
         disable_progress_bar()
-    with _translated(f"{checkpoint.name}: the weights"):
+    with translated(f"{checkpoint.name}: the weights"):
         model, report = WhisperForConditionalGeneration.from_pretrained(
             str(checkpoint), dtype="auto", local_files_only=True, output_loading_info=True
         )
@@ -133,7 +128,7 @@ def _write_model(model: Any, tokenizer: Any, staging: Path) -> None:
     import torch
     from ctranslate2.converters.transformers import WhisperLoader
 
-    with _translated(WEIGHTS), torch.no_grad():
+    with translated(WEIGHTS), torch.no_grad():
         spec = WhisperLoader()(model, tokenizer)
         spec.validate()
         spec.optimize()
@@ -156,14 +151,3 @@ def _write_config(known: Checkpoint, tokenizer: Any, staging: Path) -> None:
         "suppress_ids_begin": (space, end) if at_start is None else at_start,
     }
     (staging / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-
-
-@contextmanager
-def _translated(what: str) -> Iterator[None]:
-    """Tell any failure of the libraries in one line; they raise whatever comes up."""
-    try:
-        yield
-    except ConvertError:
-        raise
-    except Exception as error:
-        raise ConvertError(f"{what} cannot be converted: {first_line(error)}") from error

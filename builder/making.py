@@ -14,11 +14,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from builder.convert import convert
+from builder.heads import fit
 from builder.layout import Kind, weights_of
+from builder.openai_checkpoint import translate
 from builder.quantise import FORMATS, quantise, stored_type
 
 from sotto.models import weights
-from sotto.models.catalogue import WEIGHTS
+from sotto.models.catalogue import CONFIG, TOKENIZER, WEIGHTS
 from sotto.models.memory import weights_bytes
 from sotto.models.record import FileRecord, sha256_of
 from sotto.models.shapes import Shape
@@ -27,6 +29,7 @@ from sotto.models.space import shortage
 DEFAULT = "default"
 """The number format that the weights come in."""
 CONVERTERS = ("torch", "transformers")
+FITTED = "with alignment heads that the model has"
 
 logger = logging.getLogger(__name__)
 
@@ -37,12 +40,16 @@ class BakeError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Brought:
-    """A model's files as they came, each with its digest; `lent` ones are somebody's own."""
+    """A model's files as they came, each with its digest; `lent` ones are somebody's own.
+
+    `tokenizer` is where one lies that has to be brought to an OpenAI's checkpoint.
+    """
 
     folder: Path
     files: Mapping[str, FileRecord]
     kind: Kind
     lent: bool
+    tokenizer: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +84,17 @@ def make(name: str, brought: Brought, made: Path, wanted: str) -> Made:
     Raises BakeError, and what convert() and quantise() raise.
     """
     done = []
-    if brought.kind is Kind.CHECKPOINT:
-        _convert(name, brought, made)
-        source = made / WEIGHTS
-        done.append("converted")
-    else:
+    if brought.kind is Kind.READY:
         made.mkdir()
         _lay_small_files(brought, made)
         source = brought.folder / WEIGHTS
+    else:
+        _convert(name, brought, made)
+        source = made / WEIGHTS
+        done.append("converted")
     original = stored_type(source)
     shape = _shape(name, source)
+    fitted = fit(name, made / CONFIG, shape)
     compute_type = original if wanted == DEFAULT else wanted
     if not same_format(original, compute_type):
         logger.info("%s: quantising %s as %s", name, original, compute_type)
@@ -95,15 +103,25 @@ def make(name: str, brought: Brought, made: Path, wanted: str) -> Made:
         done.append("quantised")
     elif brought.kind is Kind.READY:
         _lay_weights(name, brought, made)
-    return Made(_listed(brought, made, done), shape, original, compute_type, " and ".join(done))
+    work = " and ".join(done)
+    files = _listed(brought, made, work, fitted=fitted)
+    return Made(files, shape, original, compute_type, work)
 
 
 def _convert(name: str, brought: Brought, made: Path) -> None:
     logger.info("%s: converting", name)
-    names = weights_of(brought.files, Kind.CHECKPOINT)
+    names = weights_of(brought.files, brought.kind)
     need_bytes = sum(brought.files[file].size_bytes for file in names)
-    _require_space(name, "converting", made.parent, need_bytes)
-    convert(brought.folder, made, progress=True)
+    if brought.kind is Kind.CHECKPOINT:
+        _require_space(name, "converting", made.parent, need_bytes)
+        convert(brought.folder, made, progress=True)
+        return
+    _require_space(name, "converting", made.parent, 2 * need_bytes)
+    checkpoint = made.parent / "translated" / name
+    tokenizer = brought.tokenizer or brought.folder / TOKENIZER
+    translate(brought.folder / names[0], tokenizer, checkpoint)
+    convert(checkpoint, made, progress=True)
+    shutil.rmtree(checkpoint)
 
 
 def _lay_small_files(brought: Brought, made: Path) -> None:
@@ -133,14 +151,18 @@ def _shape(name: str, model_bin: Path) -> Shape:
         raise BakeError(f"{name}: {model_bin.name}: {error}") from error
 
 
-def _listed(brought: Brought, made: Path, done: list[str]) -> dict[str, FileRecord]:
+def _listed(brought: Brought, made: Path, work: str, *, fitted: bool) -> dict[str, FileRecord]:
     """Every file in `made`; those that are as they came keep their record."""
-    kept = set() if "converted" in done else set(brought.files) - ({WEIGHTS} if done else set())
+    paths = sorted(made.iterdir())
+    changed = {CONFIG: FITTED} if fitted else {}
+    if work:
+        names = [WEIGHTS] if brought.kind is Kind.READY else [path.name for path in paths]
+        changed |= dict.fromkeys(names, work)
     return {
-        path.name: brought.files[path.name]
-        if path.name in kept
-        else FileRecord(sha256_of(path), path.stat().st_size, " and ".join(done))
-        for path in sorted(made.iterdir())
+        path.name: FileRecord(sha256_of(path), path.stat().st_size, changed[path.name])
+        if path.name in changed
+        else brought.files[path.name]
+        for path in paths
     }
 
 

@@ -1,13 +1,12 @@
-"""CTranslate2's model.bin: the table of its tensors, the values of one of them, and a new file.
+"""A model.bin in, the values of its tensors out, one at a time; and the writing of a new one.
 
-Invariant: a file that could be read is whole: the values of every tensor lie inside it and nothing
-lies behind the last. The values of one tensor at most are in memory.
+What a file holds is read by sotto.models.variables. Invariant: the values of one tensor at most are
+in memory.
 """
 
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
@@ -17,14 +16,11 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-VERSION = 6
-"""The version of the format that CTranslate2 4 writes."""
-MODEL = "WhisperSpec"
-"""What a model.bin calls itself that holds a Whisper model."""
+from sotto.models import variables
+from sotto.models.variables import BYTE, INTEGER, KIND, SHORT, TYPES
 
-BYTE = struct.Struct("<B")
-SHORT = struct.Struct("<H")
-INTEGER = struct.Struct("<I")
+VERSION = variables.VERSIONS[-1]
+"""The version of the format that CTranslate2 4 writes."""
 
 
 class ModelBinError(Exception):
@@ -32,29 +28,20 @@ class ModelBinError(Exception):
 
 
 class Kind(Enum):
-    """How values are stored; the numbers are the format's."""
+    """How values are stored, by the format's name for it."""
 
-    FLOAT32 = 0
-    INT8 = 1
-    INT16 = 2
-    INT32 = 3
-    FLOAT16 = 4
-    BFLOAT16 = 5
+    FLOAT32 = "float32"
+    INT8 = "int8"
+    INT16 = "int16"
+    INT32 = "int32"
+    FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """The same in numpy, which knows no bfloat16: unsigned integers hold its bits."""
-        return np.dtype(DTYPES[self])
-
-
-DTYPES = {
-    Kind.FLOAT32: "<f4",
-    Kind.INT8: "i1",
-    Kind.INT16: "<i2",
-    Kind.INT32: "<i4",
-    Kind.FLOAT16: "<f2",
-    Kind.BFLOAT16: "<u2",
-}
+        name = "uint16" if self is Kind.BFLOAT16 else self.value
+        return np.dtype(name).newbyteorder("<")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +52,7 @@ class Tensor:
     kind: Kind
     shape: tuple[int, ...]
     offset_bytes: int
-
-    @property
-    def size_bytes(self) -> int:
-        """How long its values are in the file."""
-        return math.prod(self.shape) * self.kind.dtype.itemsize
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +87,16 @@ def read(path: Path) -> Layout:
     Raises ModelBinError for anything else, for a damaged one, and if it cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            return _read(_Cursor(file, path))
+        table = variables.read(path, range(VERSION, VERSION + 1))
+    except ValueError as error:
+        raise ModelBinError(f"{path.name}: {error}") from error
     except OSError as error:
         raise ModelBinError(f"{path.name}: cannot be read: {error.strerror or error}") from error
+    tensors = tuple(
+        Tensor(each.name, Kind(each.type), each.dimensions, each.offset_bytes, each.length_bytes)
+        for each in table.variables
+    )
+    return Layout(path, table.revision, tensors, table.aliases)
 
 
 def write(
@@ -116,7 +105,7 @@ def write(
     """Write a model.bin, tensor by tensor as they come. Raises OSError."""
     aliases = tuple(aliases)
     with path.open("wb") as file:
-        file.write(INTEGER.pack(VERSION) + _string(MODEL) + INTEGER.pack(revision))
+        file.write(INTEGER.pack(VERSION) + _string(KIND) + INTEGER.pack(revision))
         count_at = file.tell()
         file.write(INTEGER.pack(0))
         count = 0
@@ -128,93 +117,11 @@ def write(
         file.write(INTEGER.pack(count))
 
 
-class _Cursor:
-    """A place in a file that is read from front to back, and never past its end."""
-
-    def __init__(self, file: BinaryIO, path: Path) -> None:
-        self.path = path
-        self._file = file
-        self._size_bytes = path.stat().st_size
-
-    def error(self, what: str) -> ModelBinError:
-        return ModelBinError(f"{self.path.name}: {what}")
-
-    @property
-    def offset_bytes(self) -> int:
-        return self._file.tell()
-
-    @property
-    def left_bytes(self) -> int:
-        return self._size_bytes - self.offset_bytes
-
-    def take(self, size_bytes: int) -> bytes:
-        self._require(size_bytes)
-        return self._file.read(size_bytes)
-
-    def skip(self, size_bytes: int) -> None:
-        self._require(size_bytes)
-        self._file.seek(size_bytes, 1)
-
-    def number(self, field: struct.Struct) -> int:
-        (value,) = field.unpack(self.take(field.size))
-        return int(value)
-
-    def string(self) -> str:
-        raw = self.take(self.number(SHORT))
-        if not raw.endswith(b"\0"):
-            raise self.error(f"no name ends at byte {self.offset_bytes}; it is damaged")
-        try:
-            return raw[:-1].decode()
-        except UnicodeDecodeError:
-            raise self.error(f"no name ends at byte {self.offset_bytes}; it is damaged") from None
-
-    def _require(self, size_bytes: int) -> None:
-        if size_bytes > self.left_bytes:
-            raise self.error(f"is cut short: it ends after {self._size_bytes} bytes")
-
-
-def _read(cursor: _Cursor) -> Layout:
-    version = cursor.number(INTEGER)
-    if version != VERSION:
-        raise cursor.error(f"is no model.bin of format version {VERSION}: it begins with {version}")
-    model = cursor.string()
-    if model != MODEL:
-        raise cursor.error(f"holds a model of the kind {model!r}; {MODEL!r} is expected")
-    revision = cursor.number(INTEGER)
-    tensors = tuple(_read_tensor(cursor) for _ in range(cursor.number(INTEGER)))
-    aliases = tuple((cursor.string(), cursor.string()) for _ in range(cursor.number(INTEGER)))
-    if cursor.left_bytes:
-        raise cursor.error(f"has {cursor.left_bytes} bytes too many at its end")
-    names = {tensor.name for tensor in tensors}
-    if len(names | {alias for alias, _ in aliases}) < len(tensors) + len(aliases):
-        raise cursor.error("has two tensors of one name")
-    strangers = [name for _, name in aliases if name not in names]
-    if strangers:
-        raise cursor.error(f"has an alias of {strangers[0]!r}, which is not in it")
-    return Layout(cursor.path, revision, tensors, aliases)
-
-
-def _read_tensor(cursor: _Cursor) -> Tensor:
-    name = cursor.string()
-    shape = tuple(cursor.number(INTEGER) for _ in range(cursor.number(BYTE)))
-    number = cursor.number(BYTE)
-    try:
-        kind = Kind(number)
-    except ValueError:
-        raise cursor.error(f"{name!r} has values of the unknown kind {number}") from None
-    size_bytes = cursor.number(INTEGER)
-    tensor = Tensor(name, kind, shape, cursor.offset_bytes)
-    if not size_bytes or size_bytes != tensor.size_bytes:
-        raise cursor.error(f"{name!r} has {size_bytes} bytes, which does not fit its shape")
-    cursor.skip(size_bytes)
-    return tensor
-
-
 def _write_tensor(file: BinaryIO, tensor: Values) -> None:
     array = np.asarray(tensor.array, tensor.kind.dtype)
     file.write(_string(tensor.name) + BYTE.pack(array.ndim))
     file.write(b"".join(INTEGER.pack(length) for length in array.shape))
-    file.write(BYTE.pack(tensor.kind.value) + INTEGER.pack(array.nbytes))
+    file.write(BYTE.pack(TYPES.index(tensor.kind.value)) + INTEGER.pack(array.nbytes))
     file.write(array.tobytes())
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 from builder.hub import UNKNOWN_LICENCE, look_up
-from builder.layout import Kind, LayoutError, kind_of, needed
+from builder.layout import OPENAI, Kind, LayoutError, kind_of, needed
 
 from sotto.models.catalogue import NAME, Model, resolve
 from sotto.models.fetch import FetchError, Hub
@@ -107,15 +107,20 @@ def _of_model(model: Model, kind: Kind) -> Origin:
 
 
 def _of_folder(wanted: Wanted) -> Origin:
-    if not wanted.name:
-        raise OriginError(f"name: is needed with a folder: bake {wanted.model} --name NAME")
-    if wanted.revision:
-        raise OriginError(f"revision: {wanted.revision!r} means nothing for a folder")
     path = Path(wanted.model)
+    alone = path.is_file() and OPENAI.fullmatch(path.name) is not None
+    place = "file" if alone else "folder"
+    if not wanted.name:
+        raise OriginError(f"name: is needed with a {place}: bake {wanted.model} --name NAME")
+    if wanted.revision:
+        raise OriginError(f"revision: {wanted.revision!r} means nothing for a {place}")
     try:
-        names = {entry.name for entry in path.iterdir() if entry.is_file()}
+        if alone:
+            names, record, path = {path.name}, None, path.parent
+        else:
+            names = {entry.name for entry in path.iterdir() if entry.is_file()}
+            record = read(path)
         kind = kind_of(names)
-        record = read(path)
         folder = _hashed(path, needed(names, kind), record)
     except OSError as error:
         raise OriginError(

@@ -10,15 +10,17 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from builder.layout import Kind, weights_of
-from builder.making import DEFAULT, Brought, Made, make, require_converter, same_format
+from builder.making import DEFAULT, BakeError, Brought, Made, make, require_converter, same_format
+from builder.openai_checkpoint import dimensions, tokenizer_of
 from builder.origin import OWN_FOLDER, Folder, Origin
 from builder.prove import Proof, ProofError, prove
 from builder.quantise import FORMATS
 
-from sotto.models.catalogue import Model
+from sotto.models.catalogue import TOKENIZER, Model
 from sotto.models.fetch import FetchError, Hub, alone, download, publish
 from sotto.models.memory import need_bytes
 from sotto.models.record import Record, missing, read, write
@@ -58,7 +60,7 @@ def _is_baked(origin: Origin, into: Path, compute_type: str) -> bool:
 
 
 def _bake_alone(origin: Origin, into: Path, compute_type: str, hub: Hub) -> None:
-    if origin.kind is Kind.CHECKPOINT:
+    if origin.kind is not Kind.READY:
         require_converter(origin.name)
     hidden = into.with_name(f".{into.name}.made")
     shutil.rmtree(hidden, ignore_errors=True)
@@ -67,6 +69,7 @@ def _bake_alone(origin: Origin, into: Path, compute_type: str, hub: Hub) -> None
     # Errors tell the name of the folder, so it is the one that it will have.
     made = hidden / into.name
     try:
+        brought = _with_tokenizer(origin, brought, hidden, hub)
         result = make(origin.name, brought, made, compute_type)
         logger.info("%s: proving that it works", origin.name)
         proof = prove(made)
@@ -89,6 +92,22 @@ def _bring(origin: Origin, into: Path, hub: Hub) -> Brought:
     if record is None:
         raise FetchError(f"{origin.name}: {folder} has lost its record; bake it again")
     return Brought(folder, record.files, origin.kind, lent=False)
+
+
+def _with_tokenizer(origin: Origin, brought: Brought, hidden: Path, hub: Hub) -> Brought:
+    """Bring a tokenizer to a checkpoint of OpenAI's that has none beside it."""
+    if brought.kind is not Kind.OPENAI or TOKENIZER in brought.files:
+        return brought
+    (file,) = weights_of(brought.files, brought.kind)
+    vocabulary = dimensions(brought.folder / file).n_vocab
+    model = tokenizer_of(vocabulary)
+    if model is None:
+        raise BakeError(
+            f"{origin.name}: no model of the catalogue has {vocabulary} tokens, as {file} has; put "
+            f"its {TOKENIZER} beside it, into a folder of their own"
+        )
+    folder = download(model, hidden / TOKENIZER, hub=hub, progress=True)
+    return replace(brought, tokenizer=folder / TOKENIZER)
 
 
 def _drop(brought: Brought) -> None:

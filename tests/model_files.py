@@ -12,9 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sotto.models.shapes import SHAPES, Shape
-from sotto.models.weights import HEADS, KIND, LINEAR, NORM, TYPES
-
-SIZES = {"float32": 4, "int8": 1, "int16": 2, "int32": 4, "float16": 2, "bfloat16": 2}
+from sotto.models.variables import ITEM_BYTES, KIND, TYPES
+from sotto.models.weights import HEADS, LINEAR, NORM
 
 
 def put_model(folder: Path, shape: Shape = SHAPES["tiny"], stored: str = "float16") -> Path:
@@ -56,6 +55,7 @@ def write_variables(
     *,
     version: int = 6,
     kind: str = KIND,
+    aliases: Mapping[str, str] | None = None,
 ) -> None:
     """Write the variables of a model.bin: tables that are holes, and single numbers."""
     with path.open("wb") as out:
@@ -64,13 +64,15 @@ def write_variables(
         for name, number in numbers.items():
             out.write(_text(name) + struct.pack("<BBIh", 0, TYPES.index("int16"), 2, number))
         for name, (dimensions, type_name) in tables.items():
-            length = SIZES[type_name]
+            length = ITEM_BYTES[type_name]
             for dimension in dimensions:
                 length *= dimension
             head = struct.pack(f"<B{len(dimensions)}I", len(dimensions), *dimensions)
             out.write(_text(name) + head + struct.pack("<BI", TYPES.index(type_name), length))
             out.seek(length, 1)
-        out.write(struct.pack("<I", 0))
+        out.write(struct.pack("<I", len(aliases or {})))
+        for alias, name in (aliases or {}).items():
+            out.write(_text(alias) + _text(name))
 
 
 def _text(text: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Whisper checkpoints as the transformers library saves them.
+"""Whisper checkpoints as the transformers library saves them, and as OpenAI's package does.
 
 Invariant: the same call makes the same weights.
 """
@@ -17,13 +17,13 @@ from builder.model_bin import read
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 
 TINY = {
-    "d_model": 384,
+    "d_model": 96,
     "encoder_layers": 4,
     "decoder_layers": 4,
     "encoder_attention_heads": 6,
     "decoder_attention_heads": 6,
-    "encoder_ffn_dim": 1536,
-    "decoder_ffn_dim": 1536,
+    "encoder_ffn_dim": 384,
+    "decoder_ffn_dim": 384,
     "vocab_size": 51865,
     "num_mel_bins": 80,
     "pad_token_id": 50257,
@@ -32,6 +32,7 @@ TINY = {
     "decoder_start_token_id": 50258,
     "begin_suppress_tokens": None,
 }
+"""The shape of Whisper tiny, but narrow: what a test waits for grows with the width."""
 BASE = TINY | {
     "d_model": 512,
     "encoder_layers": 6,
@@ -59,6 +60,26 @@ MODULES = {
     "ffn/linear_1": "fc2",
 }
 LEAVES = {"gamma": "weight", "beta": "bias", "encodings": "weight"}
+OPENAIS = (
+    ("model.", ""),
+    (".layers.", ".blocks."),
+    (".self_attn_layer_norm.", ".attn_ln."),
+    (".encoder_attn_layer_norm.", ".cross_attn_ln."),
+    (".final_layer_norm.", ".mlp_ln."),
+    (".self_attn.", ".attn."),
+    (".encoder_attn.", ".cross_attn."),
+    (".q_proj.", ".query."),
+    (".k_proj.", ".key."),
+    (".v_proj.", ".value."),
+    (".out_proj.", ".out."),
+    (".fc1.", ".mlp.0."),
+    (".fc2.", ".mlp.2."),
+    (".embed_tokens.", ".token_embedding."),
+    (".embed_positions.weight", ".positional_embedding"),
+    ("encoder.layer_norm.", "encoder.ln_post."),
+    ("decoder.layer_norm.", "decoder.ln."),
+)
+"""What to replace in a name of the transformers library, in this order, to have OpenAI's."""
 PLACE = re.compile(r"(encoder|decoder)/(?:layer_(\d+)/)?(.+)/(\w+)")
 
 
@@ -81,7 +102,7 @@ class Checkpoints:
         dtype: str = "float32",
         **config: Any,
     ) -> Path:
-        """Random weights of tiny's shape, or as `config` says, and the tokenizer that fits."""
+        """Random weights of the shape TINY, or as `config` says, and the tokenizer that fits."""
         torch.manual_seed(0)
         model = WhisperForConditionalGeneration(WhisperConfig(**(TINY | config)))
         model.to(getattr(torch, dtype)).save_pretrained(folder, max_shard_size=shard)
@@ -117,6 +138,31 @@ def pickled(folder: Path) -> Path:
     torch.save(model.state_dict(), folder / "pytorch_model.bin")
     weights.unlink()
     return folder
+
+
+def openais(checkpoint: Path) -> dict[str, Any]:
+    """What OpenAI's package would save of the model in the folder `checkpoint`."""
+    model = WhisperForConditionalGeneration.from_pretrained(str(checkpoint), dtype="auto")
+    config = model.config
+    state = {}
+    for name, tensor in model.state_dict().items():
+        for theirs, ours in OPENAIS:
+            name = name.replace(theirs, ours)
+        state[name] = tensor
+    del state["proj_out.weight"]
+    dims = {
+        "n_mels": config.num_mel_bins,
+        "n_vocab": config.vocab_size,
+        "n_audio_ctx": config.max_source_positions,
+        "n_audio_state": config.d_model,
+        "n_audio_head": config.encoder_attention_heads,
+        "n_audio_layer": config.encoder_layers,
+        "n_text_ctx": config.max_target_positions,
+        "n_text_state": config.d_model,
+        "n_text_head": config.decoder_attention_heads,
+        "n_text_layer": config.decoder_layers,
+    }
+    return {"dims": dims, "model_state_dict": state}
 
 
 def _taken_back(model_bin: Path) -> Iterator[tuple[str, torch.Tensor]]:

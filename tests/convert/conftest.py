@@ -29,3 +29,9 @@ def checkpoints(weights: Path) -> Checkpoints:
     from tests.convert.checkpoints import Checkpoints
 
     return Checkpoints(weights)
+
+
+@pytest.fixture(scope="session")
+def real(checkpoints: Checkpoints, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Whisper base as a checkpoint; no test changes it."""
+    return checkpoints.real(tmp_path_factory.mktemp("real") / "checkpoint")

@@ -29,12 +29,6 @@ pytestmark = [
 COMMIT = "0123456789" * 4
 
 
-@pytest.fixture(scope="module")
-def real(checkpoints: Checkpoints, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Whisper base as a checkpoint."""
-    return checkpoints.real(tmp_path_factory.mktemp("real") / "checkpoint")
-
-
 def record(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "model.json").read_text())
 
@@ -72,3 +66,22 @@ def test_a_checkpoint_in_a_folder_keeps_its_format(real: Path, tmp_path: Path) -
     assert not bake(origin, into, "float16", nowhere)
     assert record(into)["compute_type"] == "float16"
     assert sorted(path.name for path in real.iterdir()) == before
+
+
+def test_a_distilled_model_with_its_teachers_heads_is_baked(
+    checkpoints: Checkpoints, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    teachers = {"alignment_heads": [[7, 0], [10, 17], [25, 6]]}
+    folder = checkpoints.random(
+        tmp_path / "distilled", encoder_layers=3, decoder_layers=2, generation=teachers
+    )
+    nowhere = Hub("http://127.0.0.1:9")
+    into = tmp_path / "student"
+    assert bake(find(Wanted(str(folder), "student"), nowhere), into, "int8", nowhere)
+    settings = json.loads((into / "config.json").read_bytes())
+    assert settings["alignment_heads"] == [[1, head] for head in range(6)]
+    assert record(into)["alignment_heads"]
+    (told,) = (one for one in caplog.records if one.levelname == "WARNING")
+    assert told.getMessage().startswith(
+        "distilled: alignment heads: head 0 of layer 7 is not in the decoder, which has 2 layers of"
+    )

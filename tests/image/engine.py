@@ -13,7 +13,7 @@ import secrets
 import shutil
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,12 @@ runtime = "runc"
 """podman raises limits, which root without CAP_SYS_RESOURCE may not; crun wants cgroups unmixed."""
 STORAGE_CONF = """\
 [storage]
-driver = "overlay"
-graphroot = "{work}/store"
-runroot = "{work}/run"
+driver = "{driver}"
+graphroot = "{work}/{driver}"
+runroot = "{work}/run-{driver}"
 """
+NEED_GB = {"overlay": 8, "vfs": 60}
+"""Disk space by the way layers are stored; without an overlay each is a copy of all below it."""
 
 
 class Unavailable(Exception):
@@ -156,21 +158,34 @@ def _podman() -> Engine:
         "nofile": _limit(resource.RLIMIT_NOFILE, 16_384),
         "nproc": _limit(resource.RLIMIT_NPROC, 32_768),
     }
-    containers, storage = WORK / "containers.conf", WORK / "storage.conf"
+    containers = WORK / "containers.conf"
     containers.write_text(CONTAINERS_CONF.format(**limits), encoding="utf-8")
-    storage.write_text(STORAGE_CONF.format(work=WORK), encoding="utf-8")
-    environ = {
-        **os.environ,
-        "CONTAINERS_CONF": str(containers),
-        "CONTAINERS_STORAGE_CONF": str(storage),
-        "TMPDIR": str(WORK / "tmp"),
-    }
+    environ = {**os.environ, "CONTAINERS_CONF": str(containers), "TMPDIR": str(WORK / "tmp")}
     # podman fails if it names a folder without a configuration.
     environ.pop("DOCKER_CONFIG", None)
-    engine = Engine("podman", environ, os.environ.get("BASE_IMAGE", STAND_IN))
+    engine = _with_store(Engine("podman", environ, os.environ.get("BASE_IMAGE", STAND_IN)))
     if engine.base == STAND_IN and engine("image", "exists", STAND_IN).code:
         _import_stand_in(engine)
     return engine
+
+
+def _with_store(engine: Engine) -> Engine:
+    """The engine with the best store that works here: overlays do not lie on every file system."""
+    reasons = []
+    for driver, need_gb in NEED_GB.items():
+        storage = WORK / f"storage-{driver}.conf"
+        storage.write_text(STORAGE_CONF.format(work=WORK, driver=driver), encoding="utf-8")
+        environ = {**engine.environ, "CONTAINERS_STORAGE_CONF": str(storage)}
+        tried = replace(engine, environ=environ)
+        is_new = not (WORK / driver).exists()
+        free_gb = shutil.disk_usage(WORK).free / 1e9
+        if (told := tried("info")).code:
+            reasons.append(f"{driver}: {told.errors.strip()[-400:]}")
+        elif is_new and free_gb < need_gb:
+            reasons.append(f"{driver}: needs {need_gb} GB at {WORK}, {free_gb:.0f} GB are free")
+        else:
+            return tried
+    raise Unavailable(f"podman can store no images: {'; '.join(reasons)}")
 
 
 def _import_stand_in(engine: Engine) -> None:

@@ -16,7 +16,7 @@ Measured = Callable[[str], None]
 MB = 10**6
 CPU_IMAGE_MB = 620
 GPU_IMAGE_WITHOUT_MODEL_MB = 1400
-SOURCES_MB = 2
+SOURCES_MB = 4
 CHUNK_BYTES = 64 * 2**20
 
 IMPORT_ALL = """

@@ -1,4 +1,4 @@
-"""What a change costs: which layers of an image are made anew."""
+"""What a change costs, and that it arrives: which layers of an image are made anew."""
 
 from __future__ import annotations
 
@@ -61,3 +61,16 @@ def test_a_new_version_makes_no_layer_anew(engine: Engine, cpu: str, tmp_path: P
         for version in ("one", "two")
     )
     assert first == second
+
+
+def test_another_model_is_inside_and_served(engine: Engine, cpu: str) -> None:
+    """Even where all that the builder remembers is of the first."""
+    given = {"MODEL": "tiny.en", "MODEL_NAME": "small.one"}
+    image = engine.build("cpu", "localhost/sotto-test:another", **given)
+    config = engine.inspect(image)["Config"]
+    assert "SOTTO_MODEL=small.one" in config["Env"]
+    assert config["Labels"]["sotto.model"] == "small.one"
+    assert engine.run(image, "ls", "weights").out.split() == ["small.one"]
+    done = engine.run(image)
+    assert done.code == 0, done.told
+    assert "model small.one on cpu" in done.out

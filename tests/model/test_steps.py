@@ -300,6 +300,25 @@ def test_a_baked_folder_can_be_baked_from_and_keeps_its_history(
     assert not from_folder(tmp_path / "pico", into)
 
 
+def test_a_students_settings_get_heads_of_its_own(
+    own: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = json.loads((own / "config.json").read_bytes())
+    teachers = json.dumps(settings | {"alignment_heads": [[10, 12], [13, 17]]})
+    (own / "config.json").write_text(teachers)
+    into = tmp_path / "w" / "mine"
+    assert from_folder(own, into)
+    assert json.loads((into / "config.json").read_bytes()) == settings
+    assert (own / "config.json").read_text() == teachers
+    assert "mine: alignment heads: head 12 of layer 10 is not in the decoder" in caplog.text
+    said = record(into)
+    assert said["files"]["config.json"]["source"] == "with alignment heads that the model has"
+    assert said["files"]["tokenizer.json"]["source"] == "a folder of your own"
+    assert "made_from" not in said
+    assert faults(into) == []
+    assert not from_folder(own, into)
+
+
 def test_a_file_system_without_hard_links_will_do(
     hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

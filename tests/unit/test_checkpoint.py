@@ -124,6 +124,7 @@ def test_an_unknown_shape_gets_all_heads_of_the_upper_half():
     chosen = choose(Decoder(2, 3, 51866), [(7, 0)])
     assert chosen.heads == ((1, 0), (1, 1), (1, 2))
     assert chosen.origin == "all of the upper half of the layers, as none are known"
+    assert chosen.absent == (7, 0)
     assert choose(Decoder(1, 1, 51866), []).heads == ((0, 0),)
 
 

@@ -178,6 +178,13 @@ def test_a_checkpoint_is_one(hub: HubServer) -> None:
     assert offer.model.files[1].size_bytes is None
 
 
+def test_openais_checkpoint_is_one(hub: HubServer) -> None:
+    hub.files = {"large.pt": b"x", "runs/last.pt": b"x", "README.md": b"x"}
+    offer = look(hub)
+    assert offer.kind is Kind.OPENAI
+    assert [file.name for file in offer.model.files] == ["large.pt"]
+
+
 @pytest.mark.parametrize(
     ("card", "licence"),
     [

@@ -16,9 +16,11 @@ INDEX = "model.safetensors.index.json"
         ((), "has no weights; one of these is needed: model.bin, model.safetensors, "),
         (("config.json", "README.md"), "has no weights"),
         (("sub/model.bin",), "has no weights"),
-        (("MODEL.BIN", "model.bin.part", "ggml-base.bin", "large.pt"), "has no weights"),
+        (("MODEL.BIN", "model.bin.part", "ggml-base.bin", "large.PT"), "has no weights"),
+        (("runs/large.pt", ".large.pt", ".pt", "large.pth", "large.pt.part"), "has no weights"),
         (("adapter_model.safetensors", "adapter_config.json"), "is only an adapter; merge it"),
         (("adapter_model.bin",), "is only an adapter"),
+        (("adapter_model.bin", "optimizer.pt"), "is only an adapter"),
     ],
 )
 def test_files_without_weights_are_no_model(names: tuple[str, ...], told: str) -> None:
@@ -47,6 +49,12 @@ def test_an_index_needs_each_of_its_parts(there: tuple[str, ...]) -> None:
         weights_of([INDEX, *there], Kind.CHECKPOINT)
 
 
+def test_of_two_checkpoints_of_openais_neither_is_taken() -> None:
+    assert kind_of(["a.pt", "b.pt"]) is Kind.OPENAI
+    with pytest.raises(LayoutError, match=r"^has more than one checkpoint: a\.pt, b\.pt$"):
+        needed(["b.pt", "a.pt", "tokenizer.json"], Kind.OPENAI)
+
+
 @pytest.mark.parametrize(
     ("names", "kind"),
     [
@@ -56,6 +64,9 @@ def test_an_index_needs_each_of_its_parts(there: tuple[str, ...]) -> None:
         ((INDEX, *PARTS), Kind.CHECKPOINT),
         (("pytorch_model.bin",), Kind.CHECKPOINT),
         (("pytorch_model.bin.index.json",), Kind.CHECKPOINT),
+        (("pytorch_model.bin", "optimizer.pt"), Kind.CHECKPOINT),
+        (("model.bin", "large.pt"), Kind.READY),
+        (("my large-v2.pt",), Kind.OPENAI),
     ],
 )
 def test_weights_tell_the_kind(names: tuple[str, ...], kind: Kind) -> None:
@@ -72,6 +83,21 @@ def test_only_what_a_ready_model_needs_is_taken_the_weights_last() -> None:
         "preprocessor_config.json",
         "model.bin",
     )
+
+
+@pytest.mark.parametrize(
+    ("beside", "taken"),
+    [
+        ((), ("large.pt",)),
+        (("config.json", "vocab.json", "README.md"), ("large.pt",)),
+        (("tokenizer.json",), ("tokenizer.json", "large.pt")),
+    ],
+)
+def test_of_openais_only_the_file_and_a_tokenizer_are_taken(
+    beside: tuple[str, ...], taken: tuple[str, ...]
+) -> None:
+    assert needed(["large.pt", *beside], Kind.OPENAI) == taken
+    assert weights_of(["large.pt", *beside], Kind.OPENAI) == ("large.pt",)
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,27 @@ def test_a_folder_needs_a_name(folder: Path) -> None:
     )
 
 
+def test_a_file_needs_a_name_and_has_no_revision(tmp_path: Path) -> None:
+    path = tmp_path / "large.pt"
+    path.touch()
+    assert told(Wanted(str(path))) == f"name: is needed with a file: bake {path} --name NAME"
+    assert told(Wanted(str(path), "x", "main")) == "revision: 'main' means nothing for a file"
+
+
+@pytest.mark.parametrize("name", ["large.bin", "large.pt.part", ".pt", "model.safetensors"])
+def test_another_file_than_openais_is_no_model(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.touch()
+    assert told(Wanted(str(path), "x")) == f"model: {str(path)!r} cannot be read: Not a directory"
+
+
+def test_a_folder_with_two_checkpoints_is_told_which(tmp_path: Path) -> None:
+    for name in ("a.pt", "b.pt"):
+        (tmp_path / name).touch()
+    said = told(Wanted(str(tmp_path), "x"))
+    assert said == f"model: '{tmp_path}' has more than one checkpoint: a.pt, b.pt"
+
+
 def test_a_folder_has_no_revision(folder: Path) -> None:
     assert told(Wanted(str(folder), "x", "main")) == "revision: 'main' means nothing for a folder"
 
@@ -205,6 +226,27 @@ def test_a_folder_may_hold_a_checkpoint(tmp_path: Path) -> None:
     for name in ("config.json", "model.safetensors", "vocab.json"):
         (tmp_path / name).write_bytes(b"x")
     assert own(tmp_path).kind is Kind.CHECKPOINT
+
+
+def test_a_file_of_openais_stands_for_itself_alone(folder: Path) -> None:
+    path = folder / "large-v2.pt"
+    path.write_bytes(b"tensors")
+    put_record(folder)
+    origin = own(path)
+    assert (origin.kind, origin.repository, origin.licence) == (Kind.OPENAI, "", "unknown")
+    assert isinstance(origin.place, Folder)
+    assert (origin.place.path, set(origin.place.files)) == (folder, {"large-v2.pt"})
+    (folder / "tokenizer.json").write_bytes(b"another's")
+    assert own(path) == origin
+
+
+def test_a_folder_may_hold_openais_checkpoint_with_a_tokenizer(tmp_path: Path) -> None:
+    for name in ("large.pt", "tokenizer.json", "notes.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    origin = own(tmp_path)
+    assert origin.kind is Kind.OPENAI
+    assert isinstance(origin.place, Folder)
+    assert set(origin.place.files) == {"large.pt", "tokenizer.json"}
 
 
 def test_a_hub_caches_snapshot_of_links_is_a_folder(folder: Path, tmp_path: Path) -> None:
