@@ -5,8 +5,9 @@
 #   docker build -t sotto:cpu --target cpu .          without CUDA
 #
 # docs/image.md tells of every argument and secret. BuildKit and buildah both take what is used here:
-# no `# syntax` line, no heredocs, no COPY --link. buildah's cache goes by arguments only where a RUN of
-# the same stage sees them: so each RUN has its own, and an ENV follows a COPY that differs with it.
+# no `# syntax` line, no heredocs, no COPY --link. buildah's cache knows of an argument only by a RUN
+# in a stage that declares it, so that the stages of the weights repeat theirs, and an ENV comes after
+# a COPY of what differs with it.
 ARG BASE_IMAGE=debian:bookworm-slim
 # `convert` is for a checkpoint that is not in CTranslate2's format; that stage installs torch.
 ARG BUILDER=bake

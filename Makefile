@@ -90,11 +90,12 @@ $(VENV)/ready-bench: requirements-bench.txt $(VENV)/ready
 	@$(INSTALL) --require-hashes --requirement requirements-bench.txt
 	@touch $@
 
-# torch and transformers only convert checkpoints: they stay out of the environment of the rest.
-$(CONVERT)/ready: requirements-dev.txt builder/requirements.txt | $(VENV)/bin/python
-	@$(PYTHON) -m venv $(CONVERT)
-	@$(CONVERT)/bin/python -m pip install --disable-pip-version-check --no-compile \
-		--require-hashes --requirement requirements-dev.txt
+# torch and transformers only convert checkpoints: they stay out of the environment of the rest, which
+# this one sees.
+$(CONVERT)/ready: builder/requirements.txt $(VENV)/ready-dev
+	@$(PYTHON) -m venv --clear $(CONVERT)
+	@realpath $(VENV)/lib/python*/site-packages > \
+		"$$($(CONVERT)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/base.pth"
 	@$(CONVERT)/bin/python -m pip install --disable-pip-version-check --no-compile \
 		--requirement builder/requirements.txt
 	@touch $@

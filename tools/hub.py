@@ -41,6 +41,8 @@ CUDA_VERSIONS = ("12.8", "12.9", "13.0")
 DISK_GB = 10
 """The image, and the largest model beside it."""
 TEST_TIMEOUT_MS = 120_000
+ICON = "https://raw.githubusercontent.com/sotto-worker/sotto/main/.runpod/icon.png"
+"""Where the Hub finds what tools/icon.py draws."""
 
 EASY = frozenset({"model", "model_download", "compute_type", "concurrency"})
 """Shown at once; the others are under "advanced"."""
@@ -77,6 +79,7 @@ def hub() -> dict[str, Any]:
         "that are true, and worker-faster_whisper's requests unchanged.",
         "type": "serverless",
         "category": "audio",
+        "iconUrl": ICON,
         "config": {
             "runsOn": "GPU",
             "containerDiskInGb": DISK_GB,

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from msgspec import Meta
 from tools import docs, hub
+from tools.icon import ICON
 
 from sotto.models import catalogue
 from sotto.request import parse
@@ -85,6 +86,7 @@ class Hub(Strict):
     description: Text
     type: Literal["serverless"]
     category: Literal["audio", "embedding", "language", "video", "image"]
+    iconUrl: Annotated[str, Meta(pattern="^https://")]  # noqa: N815
     config: Config
 
 
@@ -189,6 +191,12 @@ def test_a_preset_serves_a_model_of_the_catalogue_that_the_image_can_get(preset:
     assert settings.model_download is not baked
     # The image's own folder belongs to root, so that a download goes elsewhere.
     assert (settings.weights_dir == Settings().weights_dir) is baked
+
+
+def test_the_icon_is_a_file_of_this_repository() -> None:
+    place = SHOWN.iconUrl.partition("/sotto-worker/sotto/main/")[2]
+    assert ROOT / place == ICON
+    assert ICON.is_file()
 
 
 def test_the_hub_finds_what_it_builds_from() -> None:

@@ -39,7 +39,7 @@ driver = "{driver}"
 graphroot = "{work}/{driver}"
 runroot = "{work}/run-{driver}"
 """
-NEED_GB = {"overlay": 8, "vfs": 60}
+NEED_GB = {"overlay": 8, "vfs": 40}
 """Disk space by the way layers are stored; without an overlay each is a copy of all below it."""
 
 

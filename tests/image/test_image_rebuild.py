@@ -52,15 +52,17 @@ def test_an_edit_of_the_worker_makes_only_the_last_layer_anew(
 
 def test_a_new_version_makes_no_layer_anew(engine: Engine, cpu: str, tmp_path: Path) -> None:
     context = copied(tmp_path)
-    first, second = (
-        engine.layers(
-            engine.build(
-                "cpu", f"localhost/sotto-test:{version}", context, VERSION=version, REVISION=version
-            )
-        )
-        for version in ("one", "two")
-    )
-    assert first == second
+    layers = []
+    for version in ("one", "two"):
+        given = {"VERSION": version, "REVISION": f"of-{version}"}
+        image = engine.build("cpu", f"localhost/sotto-test:{version}", context, **given)
+        labels = engine.inspect(image)["Config"]["Labels"]
+        # buildah's cache overlooks arguments that only a label shows, as docs/image.md says.
+        if engine.program == "docker":
+            assert labels["org.opencontainers.image.version"] == version
+            assert labels["org.opencontainers.image.revision"] == f"of-{version}"
+        layers.append(engine.layers(image))
+    assert layers[0] == layers[1]
 
 
 def test_another_model_is_inside_and_served(engine: Engine, cpu: str) -> None:
