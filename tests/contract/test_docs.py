@@ -16,7 +16,7 @@ from sotto.request import Options, VadParameters
 from sotto.settings import Settings, variable
 
 ROOT = Path(__file__).resolve().parents[2]
-NOT_OURS = {".git", ".venv", ".pytest_cache", "node_modules", "weights"}
+NOT_OURS = {".git", ".venv", ".venv-convert", ".pytest_cache", "node_modules", "weights"}
 MARKDOWN = sorted(
     path for path in ROOT.rglob("*.md") if NOT_OURS.isdisjoint(path.relative_to(ROOT).parts)
 )
