@@ -7,31 +7,14 @@ from dataclasses import replace
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from tests.endpoints import by_count, by_delay
 
-from sotto.endpoint.config import Endpoint, Scaling, Workers
+from sotto.endpoint.config import Endpoint
 from sotto.endpoint.scaling import Load, Phase, Plan, Worker, due_s, plan
 
 NOW_S = 1000.0
 QUIET = Load(waiting=0, oldest_wait_s=0.0, in_progress=0)
 NOTHING = Plan(0, ())
-
-
-def by_delay(
-    least: int = 0, most: int = 3, *, delay_s: float = 4, idle_timeout_s: float = 10
-) -> Endpoint:
-    return Endpoint(
-        name="sotto",
-        workers=Workers(min=least, max=most, idle_timeout_s=idle_timeout_s),
-        scaling=Scaling(kind="queue_delay", value=delay_s),
-    )
-
-
-def by_count(least: int = 0, most: int = 3, *, jobs: int = 4) -> Endpoint:
-    return Endpoint(
-        name="sotto",
-        workers=Workers(min=least, max=most),
-        scaling=Scaling(kind="request_count", value=jobs),
-    )
 
 
 def waiting(jobs: int, oldest_wait_s: float = 0.0, in_progress: int = 0) -> Load:

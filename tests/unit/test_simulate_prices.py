@@ -48,7 +48,7 @@ def test_a_gpu_that_is_not_there_is_refused_with_the_pools_there_are(name: str) 
 
 
 def test_kept_prices_need_neither_a_key_nor_the_network(tmp_path: Path) -> None:
-    path = tmp_path / KEPT
+    path = tmp_path / "sotto" / KEPT
     path.parent.mkdir()
     path.write_bytes(msgspec.json.encode(KNOWN))
     assert prices({"XDG_CACHE_HOME": str(tmp_path)}, refresh=False) == KNOWN
@@ -60,7 +60,7 @@ def test_kept_prices_need_neither_a_key_nor_the_network(tmp_path: Path) -> None:
 def test_prices_that_cannot_be_read_are_asked_for_and_need_a_key(
     tmp_path: Path, kept: bytes | None
 ) -> None:
-    path = tmp_path / KEPT
+    path = tmp_path / "sotto" / KEPT
     path.parent.mkdir()
     if kept is not None:
         path.write_bytes(kept)

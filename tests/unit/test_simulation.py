@@ -10,32 +10,14 @@ from statistics import mean
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.endpoints import by_count, by_delay
 
-from sotto.endpoint.config import Endpoint, Scaling, Workers
 from sotto.endpoint.simulate.refusal import SimulationError
 from sotto.endpoint.simulate.service import ALONE, Service, batching
 from sotto.endpoint.simulate.simulation import Outcome, simulate
 from sotto.endpoint.simulate.trace import DAY_S, Day, Trace, generated
 
 JOBS = 60_000
-
-
-def by_delay(
-    least: int = 0, most: int = 3, *, delay_s: float = 4, idle_timeout_s: float = 10
-) -> Endpoint:
-    return Endpoint(
-        name="sotto",
-        workers=Workers(min=least, max=most, idle_timeout_s=idle_timeout_s),
-        scaling=Scaling(kind="queue_delay", value=delay_s),
-    )
-
-
-def by_count(least: int = 0, most: int = 3, *, jobs: int = 4) -> Endpoint:
-    return Endpoint(
-        name="sotto",
-        workers=Workers(min=least, max=most),
-        scaling=Scaling(kind="request_count", value=jobs),
-    )
 
 
 def worker(concurrency: int = 1, *, cold_start_s: float = 0.0, points: str = "") -> Service:

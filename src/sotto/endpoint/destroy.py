@@ -11,8 +11,9 @@ from typing import TextIO
 from sotto.endpoint.api import Api, ApiError
 from sotto.endpoint.apply import Account
 from sotto.endpoint.deployment import DeployError
+from sotto.endpoint.ids import ID
 from sotto.endpoint.live import ENDPOINTS, counted, find, jobs, look_at, workers
-from sotto.endpoint.wire import ID, Live
+from sotto.endpoint.wire import Live
 
 
 def target(api: Api, name: str, id_: str | None) -> Live | None:

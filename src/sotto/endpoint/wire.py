@@ -6,20 +6,19 @@ as it goes; only an endpoint without an id or a name is none.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
 from sotto.endpoint.api import ApiError
 from sotto.endpoint.deployment import Deployment
+from sotto.endpoint.ids import ID
 
 FLASHBOOT = {"off": "OFF", "on": "FLASHBOOT", "priority": "PRIORITY_FLASHBOOT"}
 SCALERS = {
     "queue_delay": ("QUEUE_DELAY", "queueDelay"),
     "request_count": ("REQUEST_COUNT", "requestCount"),
 }
-ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 MOST = 1e15
 """A number above it is none that anybody set."""
 FLASHBOOT_MARK = " -fb"

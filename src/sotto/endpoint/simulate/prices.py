@@ -14,11 +14,12 @@ from pathlib import Path
 
 import msgspec
 
+from sotto.endpoint import folders
 from sotto.endpoint.api import Api, api_url, key_from
 from sotto.endpoint.prices import catalogue
 from sotto.endpoint.simulate.refusal import SimulationError
 
-KEPT = Path("sotto") / "gpu-prices.json"
+KEPT = "gpu-prices.json"
 """Where prices are kept, in the user's folder for caches."""
 
 
@@ -50,7 +51,7 @@ def prices(environ: Mapping[str, str], *, refresh: bool) -> Prices:
 
     Raises ApiError, SimulationError.
     """
-    path = _path(environ)
+    path = folders.cache(environ) / KEPT
     if not refresh:
         # What cannot be read is as good as not there: the API has it all.
         with suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
@@ -92,12 +93,6 @@ def _asked(environ: Mapping[str, str]) -> Prices:
     if not gpus:
         raise SimulationError("--gpu: the catalogue has no price of any GPU; give --price")
     return Prices(datetime.now(UTC).date().isoformat(), gpus)
-
-
-def _path(environ: Mapping[str, str]) -> Path:
-    folder = environ.get("XDG_CACHE_HOME", "")
-    # The standard for these folders has a relative one ignored.
-    return (Path(folder) if Path(folder).is_absolute() else Path.home() / ".cache") / KEPT
 
 
 def _keep(known: Prices, path: Path) -> None:

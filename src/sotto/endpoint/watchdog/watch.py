@@ -7,21 +7,20 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
+from sotto.endpoint import folders
+from sotto.endpoint.ids import ID
 from sotto.endpoint.watchdog.arguments import EVERY_S
 from sotto.endpoint.watchdog.decide import Rules
 from sotto.endpoint.watchdog.redis_address import REDIS_VARIABLE, address
 from sotto.endpoint.watchdog.redis_queue import Keys, RedisSource
 from sotto.endpoint.watchdog.refusal import WatchdogError
 from sotto.endpoint.watchdog.sight import Choice
-
-ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +73,7 @@ def state_file(args: argparse.Namespace, environ: Mapping[str, str], digest: str
     """Where the idle time is kept: the file that is named, or one for just these options."""
     if args.state is not None:
         return Path(args.state)
-    folder = Path(environ.get("XDG_STATE_HOME", ""))
-    # The standard for these folders has a relative one ignored.
-    base = folder if folder.is_absolute() else Path.home() / ".local" / "state"
-    return base / "sotto" / f"watchdog-{digest}.json"
+    return folders.state(environ) / f"watchdog-{digest}.json"
 
 
 def _keys(args: argparse.Namespace) -> Keys:
