@@ -42,6 +42,7 @@ class Engines:
         self._plans: dict[Path, Plan] = {}
         self._device: Device | None = None
         self._planning = threading.Lock()
+        arena.share_one()  # before there are threads, which would have pools of their own
         if options.engine == "whisper":
             # Here, not in the thread that loads: two threads that import hold each other up.
             from sotto.engine import whisper  # noqa: F401
@@ -168,7 +169,6 @@ def build(name: str, folder: Path, how: Plan | None) -> Engine:
     """
     if how is None:
         return FakeEngine(model=name)
-    arena.share_one()
     from sotto.engine import whisper  # as above
 
     return whisper.load(name, folder, how.device, how.compute_type, how.batching)

@@ -11,7 +11,7 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.gate import HANG_S, Gate, ask, number
+from tests.gate import DECODING, HANG_S, Gate, ask, number
 
 from sotto.engine.base import Ask, Decoded
 from sotto.engine.batcher import Batcher, Ticket, take_batch
@@ -102,6 +102,16 @@ def tickets(*jobs: str) -> list[list[Ticket]]:
 def test_a_call_takes_from_the_jobs_in_turn_what_has_the_key_of_the_first(jobs, limit, expected):
     batch = take_batch(tickets(*jobs), limit)
     assert [f"{ticket.job}.{number(ticket.ask)}" for ticket in batch] == expected
+
+
+@pytest.mark.parametrize(
+    ("temperatures", "limit", "most"),
+    [((0.0, 0.2), 4, 4), ((0.0, 0.2), 16, 16), ((0.2,), 16, 3), ((0.2,), 4, 1), ((0.2,), 1, 1)],
+)
+def test_a_sampled_window_weighs_as_much_as_its_candidates(temperatures, limit, most):
+    waiting = [[Ticket(job, ask(0, temperatures=temperatures)) for _ in range(9)] for job in (1, 2)]
+    assert DECODING.best_of == 5
+    assert len(take_batch(waiting, limit)) == most
 
 
 queues = st.lists(st.text("abc", max_size=6), max_size=6)

@@ -33,16 +33,17 @@ class Ticket:
 
 
 def take_batch(queues: Sequence[Sequence[Ticket]], limit: int) -> list[Ticket]:
-    """Choose the windows of the next call: at most `limit`, all with one key.
+    """Choose the windows of the next call: as many as weigh `limit`, all with one key.
 
     `queues` holds each job's tickets, oldest first, the job whose turn it is first. That job's
     oldest window sets the key; then the jobs give one window each in turn until the call is full
-    or nothing with that key is left.
+    or nothing with that key is left. One window is taken whatever it weighs.
     """
     queues = [queue for queue in queues if queue]
     if not queues:
         return []
-    key = queues[0][0].ask.key
+    first = queues[0][0].ask
+    key, limit = first.key, max(1, limit // first.weight)
     matching = [deque(ticket for ticket in queue if ticket.ask.key == key) for queue in queues]
     batch: list[Ticket] = []
     while len(batch) < limit and any(matching):
