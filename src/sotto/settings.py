@@ -139,7 +139,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 0
     decode_batch: Annotated[
         int,
-        Meta(ge=0, description="Windows in one call of the decoder; 0: what was measured best."),
+        Meta(
+            ge=0,
+            description="Windows in one call of the decoder, one at a temperature above 0 counting "
+            "as its `best_of`; 0: what was measured best.",
+        ),
     ] = 0
     max_waiting: Annotated[
         int, Meta(ge=1, description="Windows that may wait for the device, all jobs together.")

@@ -257,6 +257,25 @@ def test_out_of_memory_halves_the_limit_for_good_and_nobody_notices(busy, gate):
     assert {len(rows) for rows in gate.rows[8:]} == {1, 2}
 
 
+def test_out_of_memory_with_sampled_windows_leaves_the_others_their_room(busy, gate):
+    engine = FakeEngine(batch_limit=16)
+    batcher = busy(engine)
+
+    def fault(asks: Sequence[Ask]) -> None:
+        gate(asks)
+        if asks[0].weight * len(asks) > 10:
+            raise OutOfMemory(f"no room for the candidates of {len(asks)}")
+
+    engine.fault = fault
+    sampled = [batcher.submit("sampled", ask(one, temperatures=(0.2,))) for one in range(1, 4)]
+    others = [batcher.submit("plain", ask(one)) for one in range(4, 14)]
+    gate.open()
+    assert [result(future).draft.temperature for future in sampled] == [0.2] * 3
+    assert [result(future) for future in others] == [alone(one) for one in range(4, 14)]
+    assert [len(rows) for rows in gate.rows[1:]] == [3, 1, 2, 7, 3]
+    assert batcher.limit == 7
+
+
 def test_out_of_memory_with_one_window_fails_that_window_only(busy, gate):
     engine = FakeEngine(batch_limit=8)
     batcher = busy(engine)

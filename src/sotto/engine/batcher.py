@@ -83,7 +83,7 @@ class Batcher:
 
     @property
     def limit(self) -> int:
-        """Windows in one call at most; halved whenever the device ran out of memory."""
+        """What the windows of one call weigh at most; halved when the device ran out of memory."""
         return self._limit
 
     def submit(self, job: Hashable, ask: Ask) -> Future[Decoded]:
@@ -141,7 +141,8 @@ class Batcher:
         """Remove the next batch from the queues; the jobs it serves go to the end of the turn."""
         self._drop_cancelled()
         # An even share for each thread, also those at work: all of them end at about the same time.
-        share = -(-self._waiting() // len(self._threads))
+        weight = sum(ticket.ask.weight for queue in self._queues.values() for ticket in queue)
+        share = -(-weight // len(self._threads))
         chosen = take_batch(list(self._queues.values()), min(self._limit, share))
         for ticket in chosen:
             queue = self._queues.pop(ticket.job)
@@ -172,7 +173,7 @@ class Batcher:
                 raise EngineError(f"{len(batch)} windows went in, {len(results)} came out")
         except Exception as error:
             if isinstance(error, OutOfMemory) and len(batch) > 1:
-                self._limit = min(self._limit, len(batch) // 2)
+                self._limit = min(self._limit, batch[0].ask.weight * len(batch) // 2)
             if len(batch) > 1:
                 middle = len(batch) // 2
                 self._run(batch[:middle])
