@@ -33,7 +33,7 @@ class Ticket:
 
 
 def take_batch(queues: Sequence[Sequence[Ticket]], limit: int) -> list[Ticket]:
-    """Choose the windows of the next call: as many as weigh `limit`, all with one key.
+    """Choose the windows of the next call: all with one key, weighing `limit` together at most.
 
     `queues` holds each job's tickets, oldest first, the job whose turn it is first. That job's
     oldest window sets the key; then the jobs give one window each in turn until the call is full
