@@ -53,10 +53,54 @@ def pools(how: str) -> int:
     return len(re.findall("<heap nr=", done.stdout))
 
 
+def freed_bytes(probe: str) -> int:
+    """What a process that runs `probe` says that it has given back."""
+    done = subprocess.run(
+        [sys.executable, "-c", probe],
+        env={"PYTHONPATH": str(SRC)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout)
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not glibc")
 def test_all_threads_share_one_pool() -> None:
     assert pools("own") > 1
     assert pools("shared") == 1
+
+
+MAPPED = """
+import ctypes
+
+from sotto.engine import arena
+from sotto.engine.memory import used_bytes
+
+arena.share_one()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.malloc.argtypes, libc.free.argtypes = [ctypes.c_size_t], [ctypes.c_void_p]
+
+def piece(size):
+    held = libc.malloc(size)
+    ctypes.memset(held, 1, size)
+    return held
+
+large = 2 * arena.LARGE_BYTES
+libc.free(piece(large))  # from now on glibc would put pieces of this size into the pool
+pieces = [(piece(large), piece(1_000)) for _ in range(10)]
+before = used_bytes("cpu")
+for held, _ in pieces:
+    libc.free(held)
+print(before - used_bytes("cpu"))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not glibc")
+def test_a_large_piece_leaves_no_hole_when_it_is_freed() -> None:
+    assert freed_bytes(MAPPED) > 75_000_000
 
 
 HOLES = """
@@ -75,12 +119,4 @@ print(before - used_bytes("cpu"))
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not glibc")
 def test_what_is_free_below_something_in_use_is_given_back() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", HOLES],
-        env={"PYTHONPATH": str(SRC)},
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > 50_000_000
+    assert freed_bytes(HOLES) > 50_000_000

@@ -21,6 +21,7 @@ from faster_whisper.transcribe import merge_punctuations
 from numpy.typing import NDArray
 
 from sotto.audio.pcm import WINDOW_S
+from sotto.engine import arena
 from sotto.engine.base import Ask, Decoded, Draft, TimedWord, best, distrusted, is_silence
 from sotto.engine.devices import Batching
 from sotto.engine.noise import noise
@@ -93,6 +94,8 @@ class Whisper:
 
     def decode(self, asks: Sequence[Ask]) -> list[Decoded | Ask]:
         """One encoder pass for all that is wanted of these windows."""
+        if self.device == "cpu":
+            arena.give_back()  # what the last call left in holes; this one would add to it
         with _translated("decoding failed"):
             return self._decode(asks)
 
