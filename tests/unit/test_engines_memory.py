@@ -12,6 +12,7 @@ from tests.gate import HANG_S
 from tests.model_files import put_model
 from tests.unit.test_engines import OPTIONS, leased
 
+from sotto.engine.devices import CPU
 from sotto.engine.fake import FakeEngine
 from sotto.engines import Engines
 from sotto.errors import EngineError, OutOfMemory, UnknownModel
@@ -22,7 +23,7 @@ from sotto.models.store import Store
 
 NAMES = ("tiny", "base", "small")
 NEED = {
-    name: need_bytes(SHAPES[name], "int8", encode=1, decode=4, threads=1)
+    name: need_bytes(SHAPES[name], "int8", encode=CPU.encode, decode=CPU.decode, threads=1)
     for name in (*NAMES, "large-v3")
 }
 
