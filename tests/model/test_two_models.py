@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from tests.speech_data import clip
 
+from sotto.engine.devices import CPU
 from sotto.engine.memory import used_bytes
 from sotto.models import weights as header
 from sotto.models.memory import need_bytes
@@ -68,7 +69,7 @@ def answers(service: Service, *models: str | None) -> list[dict[str, Any]]:
 
 def need(weights: Path, name: str) -> int:
     shape = header.read(weights / name / "model.bin").shape
-    return need_bytes(shape, "int8", encode=1, decode=4, threads=1)
+    return need_bytes(shape, "int8", encode=CPU.encode, decode=CPU.decode, threads=1)
 
 
 def test_where_both_fit_jobs_of_both_run_side_by_side(open_service: Open) -> None:
