@@ -24,6 +24,9 @@ from sotto.rules import refuse_conflicts, without_effect
 from sotto.transcript.formats import FORMATS
 from sotto.transcript.lines import Lines
 
+# Here, where one thread imports: of two that convert to a type for the first time one may crash.
+msgspec.json.Decoder(Options)
+
 
 class Clip(NamedTuple):
     """A stretch of the audio to transcribe, in seconds; the end may be infinite."""

@@ -83,6 +83,12 @@ class _Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     models: Annotated[tuple[Model, ...], Meta(min_length=1)]
 
 
+# msgspec 0.22 looks at a type when it is first converted, and two threads that do so at the same
+# time crash the process; the jobs that wake a worker ask for their models at the same time. A
+# decoder has looked when it is made, at all that the type holds, for `convert` as well.
+msgspec.json.Decoder(_Catalogue)
+
+
 @cache
 def load() -> Mapping[str, Model]:
     """All models by name, in the catalogue's order."""

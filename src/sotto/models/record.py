@@ -77,10 +77,14 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
             yield " or ".join(VOCABULARIES)
 
 
+_RECORDS = msgspec.json.Decoder(Record)
+"""Made here, since threads that make the first one at the same time crash: see catalogue.py."""
+
+
 def read(folder: Path) -> Record | None:
     """The record in `folder`; None if there is none that can be read."""
     try:
-        return msgspec.json.decode((folder / RECORD).read_bytes(), type=Record)
+        return _RECORDS.decode((folder / RECORD).read_bytes())
     except (OSError, msgspec.DecodeError):
         return None
 
