@@ -40,30 +40,22 @@ ready.wait()
 """
 
 
+def printed(probe: str, *arguments: str) -> str:
+    """What a process prints that runs `probe`."""
+    done = subprocess.run(
+        [sys.executable, "-c", probe, *arguments],
+        env={"PYTHONPATH": str(SRC)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def pools(how: str) -> int:
     """How many pools eight threads have allocated from."""
-    done = subprocess.run(
-        [sys.executable, "-c", PROBE, how],
-        env={"PYTHONPATH": str(SRC)},
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
-    assert done.returncode == 0, done.stderr
-    return len(re.findall("<heap nr=", done.stdout))
-
-
-def freed_bytes(probe: str) -> int:
-    """What a process that runs `probe` says that it has given back."""
-    done = subprocess.run(
-        [sys.executable, "-c", probe],
-        env={"PYTHONPATH": str(SRC)},
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
-    assert done.returncode == 0, done.stderr
-    return int(done.stdout)
+    return len(re.findall("<heap nr=", printed(PROBE, how)))
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not glibc")
@@ -100,7 +92,7 @@ print(before - used_bytes("cpu"))
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not glibc")
 def test_a_large_piece_leaves_no_hole_when_it_is_freed() -> None:
-    assert freed_bytes(MAPPED) > 75_000_000
+    assert int(printed(MAPPED)) > 75_000_000
 
 
 HOLES = """
@@ -119,4 +111,4 @@ print(before - used_bytes("cpu"))
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not glibc")
 def test_what_is_free_below_something_in_use_is_given_back() -> None:
-    assert freed_bytes(HOLES) > 50_000_000
+    assert int(printed(HOLES)) > 50_000_000
