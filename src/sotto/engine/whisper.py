@@ -1,7 +1,7 @@
 """Whisper on CTranslate2: encode once, then detect, generate, translate and align.
 
-Invariant: the only importer of ctranslate2, and of faster-whisper's alignment; what either raises
-leaves here as EngineError or OutOfMemory.
+Invariant: the only importer of ctranslate2, and the only caller of faster-whisper's alignment; what
+either raises leaves here as EngineError or OutOfMemory.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from typing import Any
 import ctranslate2
 import numpy as np
 from faster_whisper import WhisperModel
-from faster_whisper.transcribe import merge_punctuations
 from numpy.typing import NDArray
 
 from sotto.audio.pcm import WINDOW_S
@@ -26,14 +25,13 @@ from sotto.engine.base import Ask, Decoded, Draft, TimedWord, best, distrusted, 
 from sotto.engine.devices import Batching
 from sotto.engine.noise import noise
 from sotto.engine.tokens import Tokens, max_length
+from sotto.engine.words import timed
 from sotto.errors import EngineError, OutOfMemory, first_line
 
 FRAMES = WINDOW_S * 100
 """Frames of log-mel that the encoder takes."""
 SHORTEST = 2
 """Frames below which there is nothing to align; times beyond the window's end are harmless."""
-OPENING = "\"'“¿([{-"
-CLOSING = "\"'.。,，!！?？:：”)]}、"
 
 
 def cuda_devices() -> int:
@@ -258,7 +256,7 @@ class Whisper:
             aligned = self._whisper.find_alignment(tokenizer, texts, some, frames)
             for row, timings in zip(called, aligned, strict=True):
                 if row in rows:
-                    words[row] = _timed(timings)
+                    words[row] = timed(timings)
         return words
 
     def _rows(self, encoded: Any, rows: Sequence[int], count: int) -> tuple[Sequence[int], Any]:
@@ -269,22 +267,6 @@ class Whisper:
         if len(rows) == count or self.device == "cuda":
             return range(count), encoded
         return rows, _storage(np.asarray(encoded)[list(rows)])
-
-
-def _timed(timings: list[dict[str, Any]]) -> tuple[TimedWord, ...]:
-    """faster-whisper's alignment, punctuation joined to its word."""
-    merge_punctuations(timings, OPENING, CLOSING)
-    return tuple(
-        TimedWord(
-            text=timing["word"],
-            tokens=tuple(timing["tokens"]),
-            start_s=float(timing["start"]),
-            end_s=float(timing["end"]),
-            probability=float(timing["probability"]),
-        )
-        for timing in timings
-        if timing["word"]
-    )
 
 
 def _padded(features: NDArray[np.float32]) -> NDArray[np.float32]:
