@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -40,10 +40,14 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A function, `module:name`, that takes a Clock and these options; all of it fits JSON."""
+    """A function, `module:name`, that takes a Clock and these options; all of it fits JSON.
+
+    `environ`: variables that its process has beside the bench's own.
+    """
 
     call: str
     options: Mapping[str, Any]
+    environ: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,11 @@ def measured(task: Task) -> Result:
         input=json.dumps({"call": task.call, "options": dict(task.options)}),
         stdout=subprocess.PIPE,
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), *sys.path])},
+        env={
+            **os.environ,
+            **task.environ,
+            "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), *sys.path]),
+        },
         text=True,
         check=False,
     )

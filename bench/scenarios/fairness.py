@@ -15,7 +15,7 @@ from statistics import median
 from typing import Any
 
 from bench.measure import Clock, Task, costs, interleaved
-from bench.ours import request
+from bench.ours import ENVIRON, request
 from bench.rows import Row
 from bench.simulated import FirstInFirstOut, asks
 from bench.speech import clips, long_file
@@ -49,7 +49,8 @@ def run(repeats: int) -> Iterator[Row]:
     }
     call = "bench.scenarios.fairness:latencies"
     results = interleaved(
-        {name: Task(call, {**given, **options}) for name, options in variants.items()}, repeats
+        {name: Task(call, {**given, **options}, ENVIRON) for name, options in variants.items()},
+        repeats,
     )
     queued = _medians(results[QUEUE])
     for name, own in results.items():

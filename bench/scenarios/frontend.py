@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from statistics import median
 
 from bench.measure import Clock, Task, costs, interleaved
-from bench.ours import STAGES, with_engine
+from bench.ours import ENVIRON, STAGES, with_engine
 from bench.rows import Row
 from bench.simulated import Device
 from bench.speech import mp3
@@ -39,14 +39,16 @@ def run(repeats: int) -> Iterator[Row]:
     """The stages, then one file beside two."""
     path = str(mp3(60))
     stages = {
-        f"Sotto, {stage}": Task("bench.ours:front_end", {"path": path, "stages": stage})
+        f"Sotto, {stage}": Task("bench.ours:front_end", {"path": path, "stages": stage}, ENVIRON)
         for stage in STAGES
     }
     stages[PEER] = Task("bench.peers:front_end", {"path": path})
     for stage, own in interleaved(stages, repeats).items():
         yield Row("frontend", stage, costs(own))
     call = "bench.scenarios.frontend:first_window_s"
-    files = {name: Task(call, {"paths": [path] * count}) for name, count in ((ONE, 1), (TWO, 2))}
+    files = {
+        name: Task(call, {"paths": [path] * count}, ENVIRON) for name, count in ((ONE, 1), (TWO, 2))
+    }
     results = interleaved(files, repeats)
     for name, own in results.items():
         values = {

@@ -64,7 +64,7 @@ def _path(minutes: int) -> str:
 
 
 def _front(minutes: int) -> Task:
-    return Task("bench.ours:all_but_engine", {"paths": [_path(minutes)]})
+    return Task("bench.ours:all_but_engine", {"paths": [_path(minutes)]}, ours.ENVIRON)
 
 
 def _eager(minutes: int, batched: bool) -> Task:

@@ -9,11 +9,19 @@ import ctypes
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 """glibc's names for what `mallopt` sets (malloc.h)."""
-LARGE_BYTES = 4_000_000
+LARGE_BYTES = 3_000_000
 """From here on a piece of memory is mapped by itself, and gone when it is freed.
 
-The keys and values that a call of the decoder keeps of two windows' audio are longer, those of the
-text so far, which are moved at every token, mostly not: to map them each time would take too long.
+What the encoder makes of a window is longer, layer by layer (with base 3.07 MB), and so are the
+keys and values that the decoder keeps of it; those of the text so far, which are moved at every
+token, are mostly not: to map them each time would take too long.
+"""
+HUGE_PAGES = "glibc.malloc.hugetlb=1"
+"""What GLIBC_TUNABLES must hold when the process starts: large pieces come in pages of 2 MB.
+
+Of use where Linux has transparent_hugepage at "madvise", as most do. The scores of the encoder's
+attention (with base 72 MB a layer) are mapped anew for every layer of every window, and to get them
+in pages of 4 KB was a tenth of all CPU time.
 """
 LOOSE_BYTES = 64 * 1024**2
 """What may lie free at the end of the pool before glibc gives it back by itself."""

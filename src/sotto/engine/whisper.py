@@ -6,6 +6,7 @@ either raises leaves here as EngineError or OutOfMemory.
 
 from __future__ import annotations
 
+import threading
 import zlib
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
@@ -71,6 +72,11 @@ class Whisper:
         self.batch_limit = batching.decode
         self.threads = batching.threads
         self._batching = batching
+        # An encoder call takes the most memory of all (with base 100 MB): on a CPU at most half of
+        # the threads are in one at a time, while the others decode.
+        self._encoders = threading.BoundedSemaphore(
+            max(1, batching.threads // 2) if self.device == "cpu" else batching.threads
+        )
         self._whisper = model
         self._ct2: Any = model.model
         self._tokens = Tokens(model.hf_tokenizer, multilingual=self.multilingual)
@@ -132,14 +138,19 @@ class Whisper:
         done: list[Any] = [ask.encoded for ask in asks]
         todo = [row for row, output in enumerate(done) if output is None]
         if len(todo) == len(asks) <= size:
-            return self._ct2.encode(_storage(np.stack([_padded(ask.features) for ask in asks])))
+            return self._encoded(asks)
         for at in range(0, len(todo), size):
             rows = todo[at : at + size]
-            features = np.stack([_padded(asks[row].features) for row in rows])
-            output = np.asarray(self._ct2.encode(_storage(features), to_cpu=True))
+            output = np.asarray(self._encoded([asks[row] for row in rows], to_cpu=True))
             for row, values in zip(rows, output, strict=True):
                 done[row] = values
         return _storage(np.stack(done))
+
+    def _encoded(self, asks: Sequence[Ask], *, to_cpu: bool = False) -> Any:
+        """One `encode` call."""
+        features = _storage(np.stack([_padded(ask.features) for ask in asks]))
+        with self._encoders:
+            return self._ct2.encode(features, to_cpu=to_cpu)
 
     def _saved(self, encoded: Any, row: int) -> NDArray[np.float32] | None:
         """A row to keep for another try; on a GPU it is encoded anew, its memory is worth more."""
