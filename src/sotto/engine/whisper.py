@@ -72,11 +72,11 @@ class Whisper:
         self.batch_limit = batching.decode
         self.threads = batching.threads
         self._batching = batching
-        # An encoder call takes the most memory of all (with base 100 MB): on a CPU at most half of
-        # the threads are in one at a time, while the others decode.
-        self._encoders = threading.BoundedSemaphore(
-            max(1, batching.threads // 2) if self.device == "cpu" else batching.threads
-        )
+        # The encoder waits for arithmetic and takes 100 MB, a search waits for what it reads. On a
+        # CPU half of the threads do the one while the others do the other: as fast, with less.
+        at_once = (batching.threads + 1) // 2 if self.device == "cpu" else batching.threads
+        self._encoders = threading.BoundedSemaphore(at_once)
+        self._searchers = threading.BoundedSemaphore(at_once)
         self._whisper = model
         self._ct2: Any = model.model
         self._tokens = Tokens(model.hf_tokenizer, multilingual=self.multilingual)
@@ -148,9 +148,9 @@ class Whisper:
 
     def _encoded(self, asks: Sequence[Ask], *, to_cpu: bool = False) -> Any:
         """One `encode` call."""
-        features = _storage(np.stack([_padded(ask.features) for ask in asks]))
         with self._encoders:
-            return self._ct2.encode(features, to_cpu=to_cpu)
+            features = np.stack([_padded(ask.features) for ask in asks])
+            return self._ct2.encode(_storage(features), to_cpu=to_cpu)
 
     def _saved(self, encoded: Any, row: int) -> NDArray[np.float32] | None:
         """A row to keep for another try; on a GPU it is encoded anew, its memory is worth more."""
@@ -194,19 +194,20 @@ class Whisper:
             }
         else:
             search = {"beam_size": decoding.beam_size, "patience": decoding.patience}
-        results = self._ct2.generate(
-            encoded,
-            prompts,
-            length_penalty=decoding.length_penalty,
-            repetition_penalty=decoding.repetition_penalty,
-            no_repeat_ngram_size=decoding.no_repeat_ngram_size,
-            max_length=max_length(len(prompts[0]), decoding.max_new_tokens),
-            suppress_blank=True,
-            suppress_tokens=self._tokens.suppressed(decoding.suppress_tokens),
-            return_scores=True,
-            return_no_speech_prob=True,
-            **search,
-        )
+        with self._searchers:
+            results = self._ct2.generate(
+                encoded,
+                prompts,
+                length_penalty=decoding.length_penalty,
+                repetition_penalty=decoding.repetition_penalty,
+                no_repeat_ngram_size=decoding.no_repeat_ngram_size,
+                max_length=max_length(len(prompts[0]), decoding.max_new_tokens),
+                suppress_blank=True,
+                suppress_tokens=self._tokens.suppressed(decoding.suppress_tokens),
+                return_scores=True,
+                return_no_speech_prob=True,
+                **search,
+            )
         if len(results) != len(asks):
             raise EngineError(f"{len(asks)} windows were decoded, {len(results)} came back")
         return list(results)
