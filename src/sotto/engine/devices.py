@@ -25,5 +25,5 @@ CPU = Batching(threads=1, encode=1, decode=2)
 """Measured with base int8 on two cores: encoding two windows together is slower than one after the
 other. For every token the decoder reads its weights and the keys and values of each window's audio,
 more than a core's cache holds, so two windows in a call save a quarter of its time, and four
-another eighth; four take 150 MB more, and a short job waits for a longer call."""
+another eighth; four take 160 MB more, and a short job waits for a longer call."""
 CUDA = Batching(threads=1, encode=16, decode=16)
