@@ -20,7 +20,7 @@ from sotto.audio.pcm import RATE
 from sotto.audio.source import SourceFile
 from sotto.audio.vad import listen
 from sotto.audio.windows import cut
-from sotto.engine.arena import HUGE_PAGES
+from sotto.engine.arena import TUNABLES
 from sotto.engine.base import Engine
 from sotto.engine.batcher import Batcher
 from sotto.engine.fake import FakeEngine
@@ -31,7 +31,7 @@ from sotto.settings import Settings
 from sotto.transcript.transcript import Transcript
 from sotto.workshop import Workshop
 
-ENVIRON = {"GLIBC_TUNABLES": HUGE_PAGES}
+ENVIRON = {"GLIBC_TUNABLES": TUNABLES}
 """What the image sets for its worker that has to be there when the process starts."""
 LONGEST_S = 12 * 3600.0
 

@@ -42,7 +42,7 @@ class Engines:
         self._plans: dict[Path, Plan] = {}
         self._device: Device | None = None
         self._planning = threading.Lock()
-        arena.share_one()  # before there are threads, which would have pools of their own
+        arena.share_one()  # before the threads of ours, which would have pools of their own
         if options.engine == "whisper":
             # Here, not in the thread that loads: two threads that import hold each other up.
             from sotto.engine import whisper  # noqa: F401
