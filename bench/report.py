@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from bench.measure import ROOT
 from bench.rows import Record, Row, latest
 from bench.scenarios import APART, NAMES, load
-from bench.table import Scenario
+from bench.table import Goal, Scenario
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 PLOTS = ROOT / "docs" / "benchmarks"
@@ -53,19 +53,30 @@ def write() -> None:
 def goals(
     scenarios: Mapping[str, Scenario], runs: Mapping[str, Sequence[Sequence[Record]]]
 ) -> Iterator[str]:
-    """What Sotto is meant to reach, and what it reached."""
-    yield "## Goals\n\n| | goal | measured | |\n| --- | --- | --- | --- |"
+    """What Sotto is meant to reach, and what it reached on each kind of processor."""
+    places = sorted({place(run) for name in scenarios for run in runs[name]})
+    heads = places or ["measured"]
+    yield f"## Goals\n\n| | goal | {' | '.join(heads)} |\n| --- | --- |{' --- |' * len(heads)}"
     for name, scenario in scenarios.items():
-        newest = runs[name][0] if runs[name] else ()
-        values = {record.row.variant: record.row.values for record in newest}
+        newest = {place(run): run for run in reversed(runs[name])}
         for goal in scenario.GOALS:
-            measured = values.get(goal.variant, {}).get(goal.value)
-            if measured is None:
-                yield f"| {goal.what} | {goal.bound()} | not measured | |"
-            else:
-                mark = "met" if goal.met(measured) else "**missed**"
-                yield f"| {goal.what} | {goal.bound()} | {format(measured, goal.form)} | {mark} |"
+            reached = [_reached(goal, newest.get(where, ())) for where in heads]
+            yield f"| {goal.what} | {goal.bound()} | {' | '.join(reached)} |"
     yield ""
+
+
+def place(run: Sequence[Record]) -> str:
+    """The processor that did the work, as a heading."""
+    machine = run[0].machine
+    return str(machine["gpu"] or machine["cpu"])
+
+
+def _reached(goal: Goal, run: Sequence[Record]) -> str:
+    values = {record.row.variant: record.row.values for record in run}
+    measured = values.get(goal.variant, {}).get(goal.value)
+    if measured is None:
+        return "not measured"
+    return f"{format(measured, goal.form)} {'met' if goal.met(measured) else '**missed**'}"
 
 
 def section(name: str, scenario: Scenario, runs: Sequence[Sequence[Record]]) -> Iterator[str]:

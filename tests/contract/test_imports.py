@@ -209,7 +209,7 @@ def test_an_engine_is_chosen_in_one_place() -> None:
         ("engine.base", "from ..transcript import formats", {"transcript.formats"}),
         ("request", "from sotto.audio import vad", {"audio.vad"}),
         ("errors", "from sotto import settings, errors", {"settings"}),
-        ("transcript.formats", "from sotto.transcript.segments import Word", set()),
+        ("transcript.formats", "from sotto.transcript.segments import Segment", set()),
         ("engine.base", "from sotto.audio.windows import Window", set()),
         ("audio.decode", "from sotto import __version__", set()),
     ],

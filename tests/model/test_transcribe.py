@@ -17,8 +17,8 @@ from tests.sound import wav
 from tests.speech_data import Clip, clip
 
 from sotto.transcript.formats import render
-from sotto.transcript.segments import Word
 from sotto.transcript.transcript import Transcript
+from sotto.transcript.words import Word
 
 pytestmark = pytest.mark.model
 

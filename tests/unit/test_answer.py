@@ -17,8 +17,9 @@ from sotto.language import Language
 from sotto.request import parse
 from sotto.transcript.formats import FORMATS
 from sotto.transcript.record import SegmentRecord
-from sotto.transcript.segments import Segment, Word
+from sotto.transcript.segments import Segment
 from sotto.transcript.transcript import Transcript
+from sotto.transcript.words import Word
 
 URL = "https://host.example/a.wav"
 THEIRS = {

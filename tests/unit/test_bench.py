@@ -219,10 +219,16 @@ def test_a_scenario_explains_itself_and_reports_without_rows(name: str) -> None:
 def test_the_report_says_which_goals_are_met_and_leaves_out_empty_columns() -> None:
     scenario = scenarios.load("fairness")
     row = Row("fairness", "Sotto", {"ratio": 0.5, "median_s": 1.25})
-    record = Record(row, "2026-01-01T00:00:00", "0", True, {}, {})
-    assert "| ≤ 0.35 | 0.50 | **missed** |" in "\n".join(
-        report.goals({"fairness": scenario}, {"fairness": [[record]]})
-    )
+    better = Row("fairness", "Sotto", {"ratio": 0.2})
+    runs = [
+        [Record(row, "2026-01-02T00:00:00", "0", True, {"cpu": "Slow", "gpu": None}, {})],
+        [Record(better, "2026-01-02T00:00:00", "0", True, {"cpu": "Fast", "gpu": None}, {})],
+        [Record(row, "2026-01-01T00:00:00", "0", True, {"cpu": "Fast", "gpu": None}, {})],
+        [Record(better, "2026-01-01T00:00:00", "0", True, {"cpu": "Fast", "gpu": "H1"}, {})],
+    ]
+    goals = "\n".join(report.goals({"fairness": scenario}, {"fairness": runs}))
+    assert "| | goal | Fast | H1 | Slow |" in goals
+    assert "| ≤ 0.35 | 0.20 met | 0.20 met | 0.50 **missed** |" in goals
     assert list(report.table(scenario, [row])) == [
         "| | median latency s | ratio to the queue |",
         "| --- | ---: | ---: |",

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from sotto.transcript.segments import Segment, Word
+from sotto.transcript.segments import Segment
+from sotto.transcript.words import Word
 from sotto.worker.feed import MOST_SEGMENTS, Feed
 
 

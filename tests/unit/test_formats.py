@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from sotto.transcript.formats import FORMATS, cues, render
 from sotto.transcript.record import segment_record
-from sotto.transcript.segments import Segment, Word
+from sotto.transcript.segments import Segment
+from sotto.transcript.words import Word
 
 UNHURRIED = settings(deadline=None)
 TIMED = ["srt", "vtt", "tsv", "json"]

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from sotto.transcript.formats import render
 from sotto.transcript.lines import Lines, laid_out
-from sotto.transcript.segments import Segment, Word
+from sotto.transcript.segments import Segment
+from sotto.transcript.words import Word
 
 
 def segment(text: str, *, with_words: bool = True, seconds: float = 8.0) -> Segment:

@@ -13,7 +13,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from sotto.transcript.segments import Segment, Word
+from sotto.transcript.segments import Segment
+from sotto.transcript.words import Word
 
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
 

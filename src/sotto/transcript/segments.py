@@ -16,19 +16,10 @@ from sotto.engine.base import Decoded, TimedWord
 from sotto.transcript.breaks import LONGEST_S, PAUSE_S, ends_sentence, fitted
 from sotto.transcript.scripts import joined
 from sotto.transcript.timing import PlacedWord, monotonic, place, spread
+from sotto.transcript.words import Word, Words
 
 HELD_S = 4 * LONGEST_S
 """Text without the end of a sentence is held back no longer than this."""
-
-
-@dataclass(frozen=True, slots=True)
-class Word:
-    """One word as the reader sees it, with the space before it that its text carries."""
-
-    text: str
-    start_s: float
-    end_s: float
-    probability: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +43,7 @@ class Segment:
     no_speech_prob: float
     language: str
     channel: int | None
-    words: tuple[Word, ...] | None
+    words: Sequence[Word] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +122,12 @@ class Assembly:
         return ends_sentence(last.text) or word.start_s - last.end_s >= self._pause_s
 
     def _segment(self, words: list[PlacedWord], origin: Part) -> Segment:
-        timed = tuple(Word(w.text, w.start_s, w.end_s, w.probability) for w in words)
+        timed = Words(Word(w.text, w.start_s, w.end_s, w.probability) for w in words)
         return self._numbered(
             origin,
             start_s=words[0].start_s,
             end_s=words[-1].end_s,
-            text="".join(word.text for word in words),
+            text=timed.text,
             tokens=tuple(token for word in words for token in word.tokens),
             words=timed if self._with_words else None,
         )
@@ -149,7 +140,7 @@ class Assembly:
         end_s: float,
         text: str,
         tokens: tuple[int, ...],
-        words: tuple[Word, ...] | None,
+        words: Words | None,
     ) -> Segment:
         self._count += 1
         draft = origin.decoded.draft
