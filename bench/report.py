@@ -54,19 +54,17 @@ def goals(
     scenarios: Mapping[str, Scenario], runs: Mapping[str, Sequence[Sequence[Record]]]
 ) -> Iterator[str]:
     """What Sotto is meant to reach, and what it reached on each kind of processor."""
-    places = sorted({place(run) for name in scenarios for run in runs[name]})
-    heads = places or ["measured"]
+    heads = sorted({_processor(run) for name in scenarios for run in runs[name]}) or ["measured"]
     yield f"## Goals\n\n| | goal | {' | '.join(heads)} |\n| --- | --- |{' --- |' * len(heads)}"
     for name, scenario in scenarios.items():
-        newest = {place(run): run for run in reversed(runs[name])}
+        newest = {_processor(run): run for run in reversed(runs[name])}
         for goal in scenario.GOALS:
-            reached = [_reached(goal, newest.get(where, ())) for where in heads]
+            reached = [_reached(goal, newest.get(head, ())) for head in heads]
             yield f"| {goal.what} | {goal.bound()} | {' | '.join(reached)} |"
     yield ""
 
 
-def place(run: Sequence[Record]) -> str:
-    """The processor that did the work, as a heading."""
+def _processor(run: Sequence[Record]) -> str:
     machine = run[0].machine
     return str(machine["gpu"] or machine["cpu"])
 

@@ -20,7 +20,6 @@ from sotto.transcript.record import (
     encodable,
     segment_record,
     statistic,
-    word_record,
 )
 from sotto.transcript.transcript import Transcript
 
@@ -69,7 +68,7 @@ def answer(request: Request, transcript: Transcript, *, model: str, device: str)
     """The answer to a job whose transcript is finished."""
     with_words = request.options.word_timestamps
     segments = tuple(segment_record(s, with_words=with_words) for s in transcript.segments)
-    words = tuple(word_record(word) for s in transcript.segments for word in s.words or ())
+    words = tuple(word for segment in segments for word in segment.words or ())
     options, lines = request.options, request.lines
     translated = None
     if options.translate:

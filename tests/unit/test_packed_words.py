@@ -54,7 +54,7 @@ def test_equal_words_are_equal_packed() -> None:
     assert "東京" in repr(Words(THREE))
 
 
-def test_packed_they_take_a_quarter() -> None:
+def test_packed_they_take_a_third() -> None:
     words = [Word(f" word{n}", n + 0.25, n + 0.75, 0.5 + n / 1000) for n in range(8)]
     one_by_one = sys.getsizeof(tuple(words)) + sum(
         sys.getsizeof(value)

@@ -23,7 +23,7 @@ class Word:
 
 
 class Words(Sequence[Word]):
-    """Words that take a quarter of the memory they take one by one, and are made when asked for.
+    """Words that take a third of the memory they take one by one, and are made when asked for.
 
     `text` is that of all of them.
     """
