@@ -6,7 +6,7 @@ import itertools
 import shutil
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -132,12 +132,18 @@ def test_a_mix_of_kept_and_new_encodings_gives_the_same(base: Whisper, heard, al
 
 
 class Counted:
-    """CTranslate2's model, and the most threads that have been in one of its calls at a time."""
+    """CTranslate2's model, and the most threads that have been in one of its calls at a time.
 
-    def __init__(self, model: Any) -> None:
+    The first calls of a name wait inside for one another until `expected` are in, then a moment
+    for one too many: what is seen does not hang on how the machine shares out its time.
+    """
+
+    def __init__(self, model: Any, expected: int) -> None:
         self.most: Counter[str] = Counter()
         self._model = model
+        self._expected = expected
         self._inside: Counter[str] = Counter()
+        self._full: defaultdict[str, threading.Event] = defaultdict(threading.Event)
         self._lock = threading.Lock()
 
     def __getattr__(self, name: str) -> Any:
@@ -147,7 +153,12 @@ class Counted:
         with self._lock:
             self._inside[name] += 1
             self.most[name] = max(self.most[name], self._inside[name])
-        time.sleep(0.1)  # for as many others as may
+            full = self._full[name]
+            if self._inside[name] >= self._expected:
+                full.set()
+        if name in ("encode", "generate"):
+            full.wait(timeout=60)
+        time.sleep(0.1)  # for one too many
         try:
             return getattr(self._model, name)(*args, **options)
         finally:
@@ -160,7 +171,7 @@ def test_half_of_the_threads_encode_and_half_of_them_search_at_a_time(
     weights: Path, monkeypatch, threads, most
 ):
     engine = whisper.load("tiny.en", weights / "tiny.en", "cpu", "int8", Batching(threads, 1, 1))
-    counted = Counted(engine._ct2)
+    counted = Counted(engine._ct2, most)
     monkeypatch.setattr(engine, "_ct2", counted)
     wanted = replace(
         ask(log_mel(pcm("en-busy"), engine.mels), language="en"),
