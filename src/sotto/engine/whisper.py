@@ -73,10 +73,9 @@ class Whisper:
         self.threads = batching.threads
         self._batching = batching
         # The encoder waits for arithmetic and takes 100 MB, a search waits for what it reads. On a
-        # CPU half of the threads do the one while the others do the other: as fast, with less.
+        # CPU half of the threads at most encode at a time: as fast, with less.
         at_once = (batching.threads + 1) // 2 if self.device == "cpu" else batching.threads
         self._encoders = threading.BoundedSemaphore(at_once)
-        self._searchers = threading.BoundedSemaphore(at_once)
         self._whisper = model
         self._ct2: Any = model.model
         self._tokens = Tokens(model.hf_tokenizer, multilingual=self.multilingual)
@@ -194,20 +193,19 @@ class Whisper:
             }
         else:
             search = {"beam_size": decoding.beam_size, "patience": decoding.patience}
-        with self._searchers:
-            results = self._ct2.generate(
-                encoded,
-                prompts,
-                length_penalty=decoding.length_penalty,
-                repetition_penalty=decoding.repetition_penalty,
-                no_repeat_ngram_size=decoding.no_repeat_ngram_size,
-                max_length=max_length(len(prompts[0]), decoding.max_new_tokens),
-                suppress_blank=True,
-                suppress_tokens=self._tokens.suppressed(decoding.suppress_tokens),
-                return_scores=True,
-                return_no_speech_prob=True,
-                **search,
-            )
+        results = self._ct2.generate(
+            encoded,
+            prompts,
+            length_penalty=decoding.length_penalty,
+            repetition_penalty=decoding.repetition_penalty,
+            no_repeat_ngram_size=decoding.no_repeat_ngram_size,
+            max_length=max_length(len(prompts[0]), decoding.max_new_tokens),
+            suppress_blank=True,
+            suppress_tokens=self._tokens.suppressed(decoding.suppress_tokens),
+            return_scores=True,
+            return_no_speech_prob=True,
+            **search,
+        )
         if len(results) != len(asks):
             raise EngineError(f"{len(asks)} windows were decoded, {len(results)} came back")
         return list(results)
