@@ -14,8 +14,8 @@ def has_avx512(cpuinfo: Path = CPUINFO) -> bool:
         lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return False
-    flags = [set(line.partition(":")[2].split()) for line in lines if line.startswith("flags")]
-    return bool(flags) and all(flags_of_one >= AVX512 for flags_of_one in flags)
+    kinds = {line.partition(":")[2] for line in lines if line.startswith("flags")}
+    return bool(kinds) and all(set(flags.split()) >= AVX512 for flags in kinds)
 
 
 # Sotto keeps every core busy with one thread of its own. Math libraries that split each call over
