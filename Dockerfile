@@ -124,9 +124,9 @@ RUN ln -s src/handler.py handler.py \
 
 # --- how it runs: as nobody in particular, on a file system that may be read-only -----------------
 FROM python AS runtime
-# Memory in huge pages, from one pool: see src/sotto/engine/arena.py. ONNX Runtime, which runs the
-# VAD, reports its use to its makers unless it is told not to.
-ENV GLIBC_TUNABLES=glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1 \
+# Memory from one pool: see src/sotto/engine/arena.py. ONNX Runtime, which runs the VAD, reports its
+# use to its makers unless it is told not to.
+ENV GLIBC_TUNABLES=glibc.malloc.arena_max=1 \
     HF_HUB_OFFLINE=1 \
     ORT_DISABLE_TELEMETRY=1
 LABEL org.opencontainers.image.title="sotto" \

@@ -85,7 +85,7 @@ image = (
     )
     .env(
         {
-            "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1",
+            "GLIBC_TUNABLES": "glibc.malloc.arena_max=1",
             "HF_HUB_OFFLINE": "1",
             "LD_LIBRARY_PATH": f"{CUBLAS}/nvidia/cublas/lib",
             "ORT_DISABLE_TELEMETRY": "1",

@@ -22,11 +22,8 @@ def has_avx512(cpuinfo: Path = CPUINFO) -> bool:
 # all cores only get in each other's way; they read these when they are first imported.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
-# CTranslate2 then takes oneDNN on every CPU. MKL, its own choice on Intel's, is as fast and needs
-# 20 MB more, or 250 MB where memory comes in huge pages (base in int8, two cores).
-os.environ.setdefault("CT2_USE_MKL", "0")
-# Its own kernels it would keep to AVX2. With AVX-512 the encoder takes a twelfth less, a search a
-# fiftieth (base in int8 on a Cascade Lake).
+# CTranslate2 keeps its own kernels to AVX2. With AVX-512 the encoder takes a twelfth less, a search
+# a fiftieth (base in int8 on a Cascade Lake).
 if has_avx512():
     os.environ.setdefault("CT2_FORCE_CPU_ISA", "AVX512")
 

@@ -85,6 +85,7 @@ def test_inputs_that_come_together_share_the_models_calls(
     monkeypatch.setattr(Whisper, "decode", counted)
     monkeypatch.setenv("SOTTO_WEIGHTS_DIR", str(weights))
     monkeypatch.setenv("SOTTO_MODEL_WORKERS", "1")
+    monkeypatch.setenv("SOTTO_DECODE_BATCH", "4")
     worker: Any = modal_app.Worker()
     worker._enter()  # `.local()` of an asynchronous method leaves the hooks out
     warm = len(sizes)

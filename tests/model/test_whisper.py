@@ -132,10 +132,11 @@ def test_a_mix_of_kept_and_new_encodings_gives_the_same(base: Whisper, heard, al
 
 
 class Counted:
-    """CTranslate2's model, and the most threads that have been in one of its calls at a time.
+    """CTranslate2's model, and the most threads that have been in one kind of call at a time.
 
-    The first calls of a name wait inside for one another until as many are in as are `expected`,
-    then a moment for one too many: what is seen does not hang on how the machine shares its time.
+    To encode and to align are one kind. The first calls of a kind wait inside for one another until
+    as many are in as are `expected`, then a moment for one too many: what is seen does not hang on
+    how the machine shares its time.
     """
 
     def __init__(self, model: Any, expected: Mapping[str, int]) -> None:
@@ -147,14 +148,14 @@ class Counted:
         self._lock = threading.Lock()
 
     def __getattr__(self, name: str) -> Any:
-        return partial(self._call, name)
+        return partial(self._call, "large" if name in ("encode", "align") else name, name)
 
-    def _call(self, name: str, *args: Any, **options: Any) -> Any:
+    def _call(self, kind: str, name: str, *args: Any, **options: Any) -> Any:
         with self._lock:
-            self._inside[name] += 1
-            self.most[name] = max(self.most[name], self._inside[name])
-            full = self._full[name]
-            if self._inside[name] >= self._expected.get(name, 1):
+            self._inside[kind] += 1
+            self.most[kind] = max(self.most[kind], self._inside[kind])
+            full = self._full[kind]
+            if self._inside[kind] >= self._expected.get(kind, 1):
                 full.set()
         full.wait(timeout=60)
         time.sleep(0.1)  # for one too many
@@ -162,16 +163,17 @@ class Counted:
             return getattr(self._model, name)(*args, **options)
         finally:
             with self._lock:
-                self._inside[name] -= 1
+                self._inside[kind] -= 1
 
 
 @pytest.mark.parametrize(("threads", "most"), [(1, 1), (2, 1), (4, 2), (5, 3)])
-def test_half_of_the_threads_encode_and_all_of_them_search_at_a_time(
+def test_half_of_the_threads_encode_or_align_and_all_of_them_search_at_a_time(
     weights: Path, monkeypatch, threads, most
 ):
     engine = whisper.load("tiny.en", weights / "tiny.en", "cpu", "int8", Batching(threads, 1, 1))
-    counted = Counted(engine._ct2, {"encode": most, "generate": threads})
+    counted = Counted(engine._ct2, {"large": most, "generate": threads})
     monkeypatch.setattr(engine, "_ct2", counted)
+    monkeypatch.setattr(engine._whisper, "model", counted)
     wanted = replace(
         ask(log_mel(pcm("en-busy"), engine.mels), language="en"),
         decoding=replace(DECODING, beam_size=1, max_new_tokens=4),
@@ -182,7 +184,7 @@ def test_half_of_the_threads_encode_and_all_of_them_search_at_a_time(
     finally:
         engine.close()
     assert len({result.draft.tokens for result in done}) == 1
-    assert (counted.most["encode"], counted.most["generate"]) == (most, threads)
+    assert (counted.most["large"], counted.most["generate"]) == (most, threads)
 
 
 # Against faster-whisper.

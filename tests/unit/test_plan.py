@@ -97,8 +97,8 @@ def test_on_a_cpu_every_core_has_a_call_of_its_own(large: Path) -> None:
     found = planned(large, CPU)
     threads = len(os.sched_getaffinity(0))
     assert found.compute_type == "int8"
-    assert found.batching == Batching(threads, encode=1, decode=2)
-    assert found.memory_bytes == need_bytes(LARGE, "int8", encode=1, decode=2, threads=threads)
+    assert found.batching == Batching(threads, encode=1, decode=1)
+    assert found.memory_bytes == need_bytes(LARGE, "int8", encode=1, decode=1, threads=threads)
 
 
 def test_what_the_operator_sets_is_what_is_counted(large: Path) -> None:

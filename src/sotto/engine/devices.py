@@ -21,9 +21,9 @@ class Batching:
     decode: int
 
 
-CPU = Batching(threads=1, encode=1, decode=2)
+CPU = Batching(threads=1, encode=1, decode=1)
 """Measured with base int8 on two cores: encoding two windows together is slower than one after the
-other. For every token the decoder reads its weights and the keys and values of each window's audio,
-more than a core's cache holds, so two windows in a call save a quarter of its time, and four
-another eighth; four take 160 MB more, and a short job waits for a longer call."""
+other. Two windows in one call of the decoder save a tenth of all time or, where MKL keeps the
+weights laid out, a twentieth, and four save no more. But each takes 35 MB more in every thread, and
+more the longer its text is, and a short job waits for a longer call."""
 CUDA = Batching(threads=1, encode=16, decode=16)

@@ -10,7 +10,7 @@ import threading
 import zlib
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,8 @@ def load(name: str, folder: Path, device: str, compute_type: str, batching: Batc
     """Load a verified model folder; nothing is downloaded. Raises EngineError, OutOfMemory."""
     if not (folder / "tokenizer.json").is_file():
         raise EngineError(f"model '{name}': {folder.name} has no tokenizer.json")
-    with _translated(f"model '{name}' cannot be loaded"):
+    placed = arena.loading() if device == "cpu" else nullcontext()
+    with _translated(f"model '{name}' cannot be loaded"), placed:
         model = WhisperModel(
             str(folder),
             device=device,
@@ -72,10 +73,10 @@ class Whisper:
         self.batch_limit = batching.decode
         self.threads = batching.threads
         self._batching = batching
-        # The encoder waits for arithmetic and takes 100 MB, a search waits for what it reads. On a
-        # CPU half of the threads at most encode at a time: as fast, with less.
+        # With base a search takes 60 MB, the encoder 100 MB, and an alignment 0.6 MB a token. On a
+        # CPU half of the threads at most encode or align at a time: nearly as fast, with less.
         at_once = (batching.threads + 1) // 2 if self.device == "cpu" else batching.threads
-        self._encoders = threading.BoundedSemaphore(at_once)
+        self._large = threading.BoundedSemaphore(at_once)
         self._whisper = model
         self._ct2: Any = model.model
         self._tokens = Tokens(model.hf_tokenizer, multilingual=self.multilingual)
@@ -97,8 +98,7 @@ class Whisper:
 
     def decode(self, asks: Sequence[Ask]) -> list[Decoded | Ask]:
         """One encoder pass for all that is wanted of these windows."""
-        if self.device == "cpu":
-            arena.give_back()  # what the last call left in holes; this one would add to it
+        self._tidy()
         with _translated("decoding failed"):
             return self._decode(asks)
 
@@ -147,7 +147,7 @@ class Whisper:
 
     def _encoded(self, asks: Sequence[Ask], *, to_cpu: bool = False) -> Any:
         """One `encode` call."""
-        with self._encoders:
+        with self._large:
             features = np.stack([_padded(ask.features) for ask in asks])
             return self._ct2.encode(_storage(features), to_cpu=to_cpu)
 
@@ -178,6 +178,7 @@ class Whisper:
         task: str,
     ) -> list[Any]:
         """One `generate` call. Raises EngineError if the rows do not come back one for one."""
+        self._tidy()
         ask = asks[0]
         decoding = ask.decoding
         prompts = [
@@ -263,11 +264,17 @@ class Whisper:
             texts = [self._tokens.of_text(kept[r].tokens) if r in kept else [] for r in called]
             frames = [max(SHORTEST, asks[row].features.shape[1]) for row in called]
             tokenizer = self._tokens.of(languages[rows[0]][0])
-            aligned = self._whisper.find_alignment(tokenizer, texts, some, frames)
+            with self._large:
+                aligned = self._whisper.find_alignment(tokenizer, texts, some, frames)
             for row, timings in zip(called, aligned, strict=True):
                 if row in rows:
                     words[row] = timed(timings)
         return words
+
+    def _tidy(self) -> None:
+        """Give back what the last step left in holes; the next does not fit them, and adds some."""
+        if self.device == "cpu":
+            arena.give_back()
 
     def _rows(self, encoded: Any, rows: Sequence[int], count: int) -> tuple[Sequence[int], Any]:
         """The rows to call with for the sake of `rows`, and their encoder output.
