@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import itertools
 import shutil
-import threading
-import time
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +21,7 @@ from tests.speech_data import clip
 from sotto.audio.features import log_mel
 from sotto.engine import whisper
 from sotto.engine.base import Ask, Decoded, Thresholds
-from sotto.engine.devices import CPU, Batching
+from sotto.engine.devices import CPU
 from sotto.engine.whisper import Whisper
 from sotto.errors import EngineError
 
@@ -126,65 +120,6 @@ def test_a_mix_of_kept_and_new_encodings_gives_the_same(base: Whisper, heard, al
     results = base.decode([heard[ENGLISH].asked, anew, heard[RUSSIAN].asked])
     tokens = [result.draft.tokens for result in results]
     assert tokens == [alone[place].draft.tokens for place in (ENGLISH, SPANISH, RUSSIAN)]
-
-
-# Several threads.
-
-
-class Counted:
-    """CTranslate2's model, and the most threads that have been in one kind of call at a time.
-
-    To encode and to align are one kind. The first calls of a kind wait inside for one another until
-    as many are in as are `expected`, then a moment for one too many: what is seen does not hang on
-    how the machine shares its time.
-    """
-
-    def __init__(self, model: Any, expected: Mapping[str, int]) -> None:
-        self.most: Counter[str] = Counter()
-        self._model = model
-        self._expected = expected
-        self._inside: Counter[str] = Counter()
-        self._full: defaultdict[str, threading.Event] = defaultdict(threading.Event)
-        self._lock = threading.Lock()
-
-    def __getattr__(self, name: str) -> Any:
-        return partial(self._call, "large" if name in ("encode", "align") else name, name)
-
-    def _call(self, kind: str, name: str, *args: Any, **options: Any) -> Any:
-        with self._lock:
-            self._inside[kind] += 1
-            self.most[kind] = max(self.most[kind], self._inside[kind])
-            full = self._full[kind]
-            if self._inside[kind] >= self._expected.get(kind, 1):
-                full.set()
-        full.wait(timeout=60)
-        time.sleep(0.1)  # for one too many
-        try:
-            return getattr(self._model, name)(*args, **options)
-        finally:
-            with self._lock:
-                self._inside[kind] -= 1
-
-
-@pytest.mark.parametrize(("threads", "most"), [(1, 1), (2, 1), (4, 2), (5, 3)])
-def test_half_of_the_threads_encode_or_align_and_all_of_them_search_at_a_time(
-    weights: Path, monkeypatch, threads, most
-):
-    engine = whisper.load("tiny.en", weights / "tiny.en", "cpu", "int8", Batching(threads, 1, 1))
-    counted = Counted(engine._ct2, {"large": most, "generate": threads})
-    monkeypatch.setattr(engine, "_ct2", counted)
-    monkeypatch.setattr(engine._whisper, "model", counted)
-    wanted = replace(
-        ask(log_mel(pcm("en-busy"), engine.mels), language="en"),
-        decoding=replace(DECODING, beam_size=1, max_new_tokens=4),
-    )
-    try:
-        with ThreadPoolExecutor(threads) as pool:
-            done = list(pool.map(lambda _: one(engine, wanted), range(2 * threads)))
-    finally:
-        engine.close()
-    assert len({result.draft.tokens for result in done}) == 1
-    assert (counted.most["large"], counted.most["generate"]) == (most, threads)
 
 
 # Against faster-whisper.

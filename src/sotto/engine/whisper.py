@@ -6,7 +6,6 @@ either raises leaves here as EngineError or OutOfMemory.
 
 from __future__ import annotations
 
-import threading
 import zlib
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
@@ -73,10 +72,6 @@ class Whisper:
         self.batch_limit = batching.decode
         self.threads = batching.threads
         self._batching = batching
-        # With base a search takes 60 MB, the encoder 100 MB, and an alignment 0.6 MB a token. On a
-        # CPU half of the threads at most encode or align at a time: nearly as fast, with less.
-        at_once = (batching.threads + 1) // 2 if self.device == "cpu" else batching.threads
-        self._large = threading.BoundedSemaphore(at_once)
         self._whisper = model
         self._ct2: Any = model.model
         self._tokens = Tokens(model.hf_tokenizer, multilingual=self.multilingual)
@@ -147,9 +142,8 @@ class Whisper:
 
     def _encoded(self, asks: Sequence[Ask], *, to_cpu: bool = False) -> Any:
         """One `encode` call."""
-        with self._large:
-            features = np.stack([_padded(ask.features) for ask in asks])
-            return self._ct2.encode(_storage(features), to_cpu=to_cpu)
+        features = np.stack([_padded(ask.features) for ask in asks])
+        return self._ct2.encode(_storage(features), to_cpu=to_cpu)
 
     def _saved(self, encoded: Any, row: int) -> NDArray[np.float32] | None:
         """A row to keep for another try; on a GPU it is encoded anew, its memory is worth more."""
@@ -264,8 +258,7 @@ class Whisper:
             texts = [self._tokens.of_text(kept[r].tokens) if r in kept else [] for r in called]
             frames = [max(SHORTEST, asks[row].features.shape[1]) for row in called]
             tokenizer = self._tokens.of(languages[rows[0]][0])
-            with self._large:
-                aligned = self._whisper.find_alignment(tokenizer, texts, some, frames)
+            aligned = self._whisper.find_alignment(tokenizer, texts, some, frames)
             for row, timings in zip(called, aligned, strict=True):
                 if row in rows:
                     words[row] = timed(timings)
