@@ -18,6 +18,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from bench import AS_STARTED
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -42,7 +44,7 @@ class Clock:
 class Task:
     """A function, `module:name`, that takes a Clock and these options; all of it fits JSON.
 
-    `environ`: variables that its process has beside the bench's own.
+    `environ`: variables that its process has beside those that the bench was started with.
     """
 
     call: str
@@ -68,7 +70,7 @@ def measured(task: Task) -> Result:
         stdout=subprocess.PIPE,
         cwd=ROOT,
         env={
-            **os.environ,
+            **AS_STARTED,
             **task.environ,
             "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), *sys.path]),
         },

@@ -29,9 +29,11 @@ python -m bench report          # this page, from the rows
 are shown. Wall and CPU seconds leave out the loading of the model, for everyone; the peak of memory
 is that of the whole process. The systems get the same weights, number format and files.
 faster-whisper runs with the number of threads, and batch size, that is fastest here on the first
-three minutes (each row of `bench/results/` says which). Sotto runs as in its image, with memory in
-pages of 2 MB and CTranslate2 on oneDNN; faster-whisper as it comes. Ratios are medians over runs
-side by side.
+three minutes (each row of `bench/results/` says which). Sotto runs as in its image, with memory
+from one pool and CTranslate2's kernels for AVX-512 where the CPU has it; faster-whisper as it
+comes. Ratios are medians over runs side by side. Rows of commits before 2fd8e71 started
+faster-whisper with what Sotto then set for itself, one OpenMP thread and oneDNN, which may have
+slowed it down.
 
 **The speech** is recorded by professional speakers, five languages, a sentence or a few words each,
 in random order with pauses of 0.3 to 1.6 s. Words are known, and where each sentence begins and

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import os
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from typing import Any
 
 import aiohttp
 
+from bench import AS_STARTED
 from bench.measure import ROOT
 from bench.ours import ENVIRON
 from sotto.gateway.app import Gateway, GatewayOptions
@@ -44,7 +44,7 @@ class Running:
 async def running(command: Sequence[str], environ: Mapping[str, str]) -> AsyncIterator[Running]:
     """Start a worker and wait until it asks for a job. Raises RuntimeError if it ends before."""
     async with Gateway(GatewayOptions(api_key=KEY)) as gateway:
-        own = {**os.environ, **ENVIRON, **gateway.worker_environment(WORKER_ID), **environ}
+        own = {**AS_STARTED, **ENVIRON, **gateway.worker_environment(WORKER_ID), **environ}
         begun = time.perf_counter()
         process = await WorkerProcess.start(WORKER_ID, command, own)
         ended = asyncio.create_task(process.ended())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
 import sys
 import threading
 import time
@@ -134,6 +136,40 @@ def test_a_task_is_measured_in_its_own_process_and_inside_the_clock_only() -> No
     assert result.cpu_s >= 0.1
     assert result.wall_s >= 0.1
     assert result.peak_mb > 5
+
+
+SEEN = """
+import json, os, sys
+
+import bench.ours  # imports Sotto
+from bench.measure import Task, measured
+
+names = ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "CT2_FORCE_CPU_ISA", "OPENBLAS_NUM_THREADS"]
+assert "OMP_NUM_THREADS" in os.environ
+seen = measured(Task(sys.argv[1], {})).value
+print(json.dumps([seen["MARK"], *(seen.get(name) for name in names)]))
+"""
+
+
+def environment(_clock: Clock) -> dict[str, str]:
+    """A task: the variables that its process was started with."""
+    started = Path("/proc/self/environ").read_text(encoding="utf-8")
+    return dict(pair.split("=", 1) for pair in started.split("\0") if "=" in pair)
+
+
+def test_what_sotto_sets_for_itself_is_not_set_for_what_is_measured_beside_it() -> None:
+    root = Path(__file__).resolve().parents[2]
+    set_by_sotto = ("OMP_", "MKL_", "OPENBLAS_", "CT2_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(set_by_sotto)}
+    done = subprocess.run(
+        [sys.executable, "-c", SEEN, f"{HERE}:environment"],
+        cwd=root,
+        env={**kept, "MARK": "kept", "PYTHONPATH": f"{root}{os.pathsep}{root / 'src'}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout) == ["kept", None, None, None, None]
 
 
 def test_a_task_that_fails_stops_the_bench() -> None:
