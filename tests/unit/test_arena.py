@@ -66,26 +66,30 @@ def test_all_threads_share_one_pool() -> None:
     assert pools("shared") == 1
 
 
-LARGE = """
+PIECES = """
 import ctypes, sys
 
 from sotto.engine import arena
 from sotto.engine.memory import used_bytes
 
 arena.share_one()
-if "after" in sys.argv:
+if "loaded" in sys.argv:
     with arena.loading():
         pass
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
 libc.malloc.argtypes, libc.free.argtypes = [ctypes.c_size_t], [ctypes.c_void_p]
 
-def piece(size):
+def piece(size, touched=1):
     held = libc.malloc(size)
-    ctypes.memset(held, 1, size)
+    ctypes.memset(held, 1, int(size * touched))
     return held
 
 large = 2 * arena.LARGE_BYTES
+"""
+"""How the probes below begin: a large piece, of which so much has been touched."""
+
+LARGE = """
 libc.free(piece(large))  # from now on glibc would put pieces of this size into the pool
 pieces = [(piece(large), piece(1_000)) for _ in range(10)]
 before = used_bytes("cpu")
@@ -101,47 +105,33 @@ ALL_BUT_ONE = 19 * arena.LARGE_BYTES
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not glibc")
 def test_a_large_piece_leaves_no_hole_when_it_is_freed() -> None:
-    freed, _ = map(int, printed(LARGE).split())
+    freed, _ = map(int, printed(PIECES + LARGE).split())
     assert freed > ALL_BUT_ONE
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not glibc")
 def test_once_a_model_is_loaded_a_large_piece_stays_at_hand_until_it_is_given_back() -> None:
-    freed, given_back = map(int, printed(LARGE, "after").split())
+    freed, given_back = map(int, printed(PIECES + LARGE, "loaded").split())
     assert freed < arena.LARGE_BYTES
     assert given_back > ALL_BUT_ONE
 
 
-LOADED = """
-import ctypes
-
-from sotto.engine import arena
-from sotto.engine.memory import used_bytes
-
-arena.share_one()
-with arena.loading():
-    pass
-libc = ctypes.CDLL(None)
-libc.malloc.restype = ctypes.c_void_p
-libc.malloc.argtypes, libc.free.argtypes = [ctypes.c_size_t], [ctypes.c_void_p]
-size = 2 * arena.LARGE_BYTES
-work, kept = [libc.malloc(size) for _ in range(10)], libc.malloc(1_000)
-for piece in work:
-    ctypes.memset(piece, 1, size)
-for piece in work:
-    libc.free(piece)
+WEIGHTS = """
+work, kept = [piece(large) for _ in range(10)], piece(1_000)
+for held in work:
+    libc.free(held)
 before = used_bytes("cpu")
 with arena.loading():
-    weights = [libc.malloc(size) for _ in range(10)]
-    for piece in weights:
-        ctypes.memset(piece, 1, size // 10)
+    weights = [piece(large, 0.1) for _ in range(10)]
 print(before - used_bytes("cpu"))
 """
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not glibc")
 def test_what_a_model_takes_and_does_not_touch_is_not_in_memory() -> None:
-    assert int(printed(LOADED)) > 17 * arena.LARGE_BYTES  # of 20, the pieces of work
+    assert (
+        int(printed(PIECES + WEIGHTS, "loaded")) > 17 * arena.LARGE_BYTES
+    )  # of 20, the pieces of work
 
 
 def test_after_a_load_that_failed_large_pieces_are_pooled_all_the_same(monkeypatch) -> None:

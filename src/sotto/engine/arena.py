@@ -13,7 +13,7 @@ from contextlib import contextmanager
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -3, -4, -8
 """glibc's names for what `mallopt` sets (malloc.h)."""
 LARGE_BYTES = 1_200_000
-"""From here on a piece of memory is large: mapped by itself, and gone when it is freed."""
+"""From here on a piece of memory is large: while it may be mapped, it is gone when it is freed."""
 MAPPED, POOLED = 65_536, 0
 """How many pieces may be mapped at a time: glibc's own limit, or none."""
 LOOSE_BYTES = 256 * 1024**2
@@ -34,9 +34,10 @@ _LOADING = threading.Lock()
 def share_one() -> bool:
     """Let all threads allocate from one pool, and large pieces from none; was that possible?
 
-    From now on; pools that there are stay. By itself glibc gives every thread a pool of its own,
-    which keeps what it once needed: with a model worker for each core a fifth of the memory at the
-    peak. And it puts pieces of up to 32 MB into a pool, between which holes are left.
+    From now on, the latter until a model is loaded onto the CPU; pools that there are stay. By
+    itself glibc gives every thread a pool of its own, which keeps what it once needed: with a model
+    worker for each core a fifth of the memory at the peak. And it puts pieces of up to 32 MB into a
+    pool, between which holes are left.
     """
     return (
         _set(M_ARENA_MAX, 1)
