@@ -2,16 +2,22 @@
 
 Every window yields 100 tokens. *Engine*: windows cut beforehand, straight into the batcher;
 *pipeline*: whole files, decoding, VAD and features included, without alignment.
-`BatchedInferencePipeline` gets the same files one after another. × real time counts the seconds of
-the windows for the engine, and those of the files for the other two.
+`BatchedInferencePipeline` gets the first four of the files, one after another. × real time counts
+the seconds of the windows for the engine, and those of the files for the other two. GPU MB: the
+most that was taken of the GPU, by all processes. Load: from nothing until the model is warm, CUDA's
+start included; of the first variant, that of a GPU that has not seen CTranslate2's kernels before.
 """
 
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import wait
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from bench.measure import Clock, Task, measured
@@ -33,12 +39,16 @@ COLUMNS = (
     Column("cpu_s", "CPU s"),
     Column("windows", "windows", "d"),
     Column("peak_mb", "peak MB", ".0f"),
+    Column("gpu_mb", "GPU MB", ".0f"),
+    Column("load_s", "load s"),
 )
 TOKENS = 100
 FILES = 16
 MINUTES = 10
+PEER_FILES = 4
 BATCH = 16
 BATCHES = (8, 32, 64)
+SAMPLE_MS = 50
 ENGINE = "bench.scenarios.gpu:engine"
 PIPELINE = "bench.scenarios.gpu:pipeline"
 PEER = "bench.scenarios.gpu:peer"
@@ -75,17 +85,41 @@ def run(_repeats: int) -> Iterator[Row]:
     given = {"weights": str(weights), "device": "cuda", "compute_type": "float16"}
     paths = [str(mp3(MINUTES))] * FILES
     for call, options in _variants():
-        result = measured(Task(call, {**given, "paths": paths, **options}))
+        some = paths[:PEER_FILES] if call == PEER else paths
+        with _gpu_memory() as taken_mb:
+            result = measured(Task(call, {**given, "paths": some, **options}))
         values = {
             **result.value,
             "times_real": round(result.value["audio_s"] / result.wall_s, 1),
             "wall_s": round(result.wall_s, 3),
             "cpu_s": round(result.cpu_s, 2),
             "peak_mb": round(result.peak_mb, 1),
+            "gpu_mb": max(taken_mb),
         }
         name = _named(call, **options)
         print(f"  {name}: {values['times_real']:.0f} × real time", flush=True)
-        yield Row("gpu", name, values, {**options, "tokens": TOKENS, "files": FILES})
+        yield Row("gpu", name, values, {**options, "tokens": TOKENS, "files": len(some)})
+
+
+@contextmanager
+def _gpu_memory() -> Iterator[list[float]]:
+    """What is taken of the GPU, in MB of 10^6 bytes, looked up again and again."""
+    ask = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
+    taken: list[float] = []
+    with subprocess.Popen(
+        [*ask, f"--loop-ms={SAMPLE_MS}"], stdout=subprocess.PIPE, text=True
+    ) as looking:
+
+        def read() -> None:
+            taken.extend(round(int(line) * 1024**2 / 1e6, 1) for line in looking.stdout or ())
+
+        reader = Thread(target=read)
+        reader.start()
+        try:
+            yield taken
+        finally:
+            looking.terminate()
+            reader.join()
 
 
 def _variants() -> Iterator[tuple[str, dict[str, Any]]]:
@@ -98,13 +132,15 @@ def _variants() -> Iterator[tuple[str, dict[str, Any]]]:
         yield PEER, {"beam_size": beam_size, "workers": 1, "batch": BATCH, "align": False}
     for batch in BATCHES:
         yield ENGINE, {"beam_size": 1, "workers": 1, "batch": batch, "align": True}
+    yield ENGINE, {"beam_size": 1, "workers": 2, "batch": 32, "align": True}
+    yield ENGINE, {"beam_size": 5, "workers": 1, "batch": 32, "align": True}
 
 
 def engine(
     clock: Clock, paths: Sequence[str], beam_size: int, align: bool, **how: Any
 ) -> dict[str, Any]:
     """A task: every file's windows at once into the batcher, each file a job."""
-    loaded = _engine(**how)
+    loaded, load_s = _engine(**how)
     windows = asyncio.run(asks(paths[0], _options(beam_size, align), loaded.mels))
     loaded.decode(windows[: loaded.batch_limit])
     batcher = Batcher(loaded)
@@ -114,20 +150,21 @@ def engine(
     tokens = [len(future.result().draft.tokens) for future in futures]
     batcher.close()
     audio_s = sum(ask.features.shape[1] for ask in windows) / 100 * len(paths)
-    return _worth(audio_s, tokens)
+    return {**_worth(audio_s, tokens), "load_s": load_s}
 
 
 def pipeline(
     clock: Clock, paths: Sequence[str], beam_size: int, align: bool, **how: Any
 ) -> dict[str, Any]:
     """A task: all files at once through all of Sotto."""
-    loaded = _engine(**how)
+    loaded, load_s = _engine(**how)
     options = _options(beam_size, align)
     first = asyncio.run(asks(paths[0], options, loaded.mels))[: loaded.batch_limit]
     loaded.decode(first)
     made = with_engine(clock, paths, loaded, options)
     tokens = [len(segment.tokens) for transcript in made for segment in transcript.segments]
-    return _worth(sum(transcript.duration_s for transcript in made), tokens)
+    audio_s = sum(transcript.duration_s for transcript in made)
+    return {**_worth(audio_s, tokens), "load_s": load_s}
 
 
 def peer(
@@ -164,9 +201,13 @@ def _worth(audio_s: float, tokens: Sequence[int]) -> dict[str, Any]:
 
 def _engine(
     weights: str, device: str, compute_type: str, workers: int, batch: int
-) -> whisper.Whisper:
+) -> tuple[whisper.Whisper, float]:
+    """A warm engine, and the seconds that it took."""
+    begun_s = time.perf_counter()
     batching = Batching(threads=workers, encode=batch, decode=batch)
-    return whisper.load("random", Path(weights), device, compute_type, batching)
+    engine = whisper.load("random", Path(weights), device, compute_type, batching)
+    engine.warm_up()
+    return engine, round(time.perf_counter() - begun_s, 3)
 
 
 def _options(beam_size: int, align: bool) -> Mapping[str, Any]:
