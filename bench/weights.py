@@ -46,7 +46,7 @@ TINY = Shape(64, 2, 1, 1, 128, ((0, 0), (0, 1)))
 """As small as it gets, for tests."""
 
 FORCED = {
-    "suppress_tokens": [-1, *range(END_OF_TEXT, VOCABULARY)],
+    "suppress_tokens": [-1, END_OF_TEXT],
     "temperature_increment_on_fallback": 0.0,
     "compression_ratio_threshold": 1000.0,
     "logprob_threshold": -1000.0,
