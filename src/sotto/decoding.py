@@ -7,23 +7,32 @@ with it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Executor
 
 from sotto.asking import Asker
 from sotto.audio.features import LogMel
 from sotto.audio.windows import Window
+from sotto.language import VOTES
 from sotto.meter import Meter
 from sotto.transcript.segments import Part
 
+FEWEST = VOTES
+"""Windows that a job may always have in flight: those that vote on its language wait together."""
 Featured = tuple[Window, LogMel]
 Answer = asyncio.Future[list[Part]]
 
 
 async def in_order(
-    windows: Iterator[Featured], asker: Asker, threads: Executor, ahead: int, meter: Meter
+    windows: Iterator[Featured],
+    asker: Asker,
+    threads: Executor,
+    ahead: Callable[[], int],
+    meter: Meter,
 ) -> AsyncGenerator[list[Part], None]:
-    """Decode `windows`, at most `ahead` (3 or more) cut and not yet given back, in file order.
+    """Decode `windows`, at most `ahead` of them cut and not yet given back, in file order.
+
+    `ahead` is asked anew for each window; FEWEST may always be.
 
     An error in a window, or in what makes the windows, is raised when its turn comes.
     """
@@ -32,7 +41,7 @@ async def in_order(
     try:
         while (answer := await feed.queue.get()) is not None:
             yield await answer
-            feed.asked.discard(answer)
+            feed.give_back(answer)
     finally:
         meter.stop()
         feeder.cancel()
@@ -45,11 +54,16 @@ class _Feed:
     """Pulls windows in a thread and asks for each at once; `queue` holds the answers to come."""
 
     def __init__(
-        self, windows: Iterator[Featured], asker: Asker, threads: Executor, ahead: int
+        self,
+        windows: Iterator[Featured],
+        asker: Asker,
+        threads: Executor,
+        ahead: Callable[[], int],
     ) -> None:
-        # Two more are out of the queue: the one awaited, and the one that waits to go in.
-        self.queue: asyncio.Queue[Answer | None] = asyncio.Queue(max(1, ahead - 2))
+        self.queue: asyncio.Queue[Answer | None] = asyncio.Queue()
         self.asked: set[Answer] = set()
+        self._ahead = ahead
+        self._given_back = asyncio.Event()
         self._windows = windows
         self._asker = asker
         self._threads = threads
@@ -59,19 +73,32 @@ class _Feed:
         count, failure = 0, None
         try:
             while (featured := await self._pulled()) is not None:
-                answer = self._asker.ask(*featured)
-                self.asked.add(answer)
-                await self.queue.put(answer)
+                self._put(self._asker.ask(*featured))
                 count += 1
+                await self._room()
         except Exception as error:
             failure = error
         await self._asker.end(count)
         if failure is not None:
             failed: Answer = asyncio.get_running_loop().create_future()
             failed.set_exception(failure)
-            self.asked.add(failed)
-            await self.queue.put(failed)
-        await self.queue.put(None)
+            self._put(failed)
+        self.queue.put_nowait(None)
+
+    def give_back(self, answer: Answer) -> None:
+        """This answer is no longer waited for."""
+        self.asked.discard(answer)
+        self._given_back.set()
+
+    def _put(self, answer: Answer) -> None:
+        self.asked.add(answer)
+        self.queue.put_nowait(answer)
+
+    async def _room(self) -> None:
+        """Wait until another window may be cut."""
+        while len(self.asked) >= max(FEWEST, self._ahead()):
+            self._given_back.clear()
+            await self._given_back.wait()
 
     async def _pulled(self) -> Featured | None:
         """The next window. A thread that is at work on it is waited for, even when cancelled."""

@@ -13,9 +13,6 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 
-WAITING = "waiting"
-"""What to watch as a stage that only waits for one in another thread."""
-
 
 class Meter:
     """Seconds by stage of one job.
@@ -66,8 +63,8 @@ class Meter:
         return dict(self._laps)
 
     def stages(self) -> dict[str, float]:
-        """Seconds by stage, each without the stages that it called; waiting is none."""
-        return {stage: own for stage, own in self._stages.items() if stage != WAITING}
+        """Seconds by stage, each without the stages that it called."""
+        return dict(self._stages)
 
     def total(self) -> float:
         """Seconds since the start."""

@@ -7,16 +7,15 @@ success, an error, cancellation - its temporary file is gone and the engine no l
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import aclosing
 from dataclasses import dataclass
 
 import msgspec
 
-from sotto.ahead import ahead
 from sotto.asking import Asker
-from sotto.audio.decode import count_channels, decode, length_s
+from sotto.audio.decoders import Decoders
 from sotto.audio.features import log_mel
 from sotto.audio.pcm import RATE, Span
 from sotto.audio.source import Fetcher, SourceFile, SourceLimits, open_source
@@ -26,7 +25,6 @@ from sotto.decoding import Featured, in_order
 from sotto.engine.batcher import Batcher
 from sotto.errors import RequestError
 from sotto.merging import merged
-from sotto.meter import WAITING
 from sotto.request import Request
 from sotto.transcript.segments import Segment
 from sotto.transcript.transcript import Transcript
@@ -39,16 +37,17 @@ MOST_CHANNELS = 8
 class Tools:
     """What jobs work with, the same for all jobs in flight.
 
-    `threads` run the front ends. `windows_ahead`: windows of one channel that may be cut and not
-    yet decoded; it bounds a job's memory.
+    `decoders` decode, and `threads` run the rest of the front ends. `windows_ahead`: windows of one
+    channel that may be cut and not yet decoded, as things are; it bounds a job's memory.
     """
 
     net: Fetcher
     limits: SourceLimits
     max_audio_s: float
+    decoders: Decoders
     batcher: Batcher
     threads: Executor
-    windows_ahead: int
+    windows_ahead: Callable[[], int]
 
 
 async def transcribe(
@@ -61,8 +60,8 @@ async def transcribe(
     """
     async with open_source(request.audio, tools.net, tools.limits) as file:
         transcript.meter.lap("fetch")
-        transcript.length_s = await asyncio.to_thread(length_s, file.path)
-        channels = await channels_of(file, request)
+        transcript.length_s = await asyncio.to_thread(tools.decoders.length_s, file.path)
+        channels = await channels_of(file, request, tools.decoders)
         spoken = [listen_to(file, channel, request, tools, transcript) for channel in channels]
         async with aclosing(merged(spoken)) as segments:
             async for segment in segments:
@@ -78,8 +77,8 @@ async def listen_to(
     asker = Asker(request, tools.batcher, tools.threads)
     track = transcript.track(channel, asker.language)
     watch = track.meter.watch
-    pcm = watch("decode", track.measure(decode(file, tools.max_audio_s, channel)))
-    pcm = watch(WAITING, ahead(pcm, tools.threads))
+    pcm = track.measure(tools.decoders.decode(file, tools.max_audio_s, channel))
+    pcm = watch("decode", pcm)
     speech = watch("vad", listen(pcm, vad(request)))
     windows = cut(speech, keep_silence=not request.options.enable_vad, clips=clips(request))
     featured = watch("features", features(windows, tools.batcher.engine.mels))
@@ -92,11 +91,13 @@ async def listen_to(
         yield segment
 
 
-async def channels_of(file: SourceFile, request: Request) -> Sequence[int | None]:
+async def channels_of(
+    file: SourceFile, request: Request, decoders: Decoders
+) -> Sequence[int | None]:
     """The channels to transcribe, each by itself; None stands for all of them mixed."""
     if request.options.channels == "mix":
         return [None]
-    count = await asyncio.to_thread(count_channels, file)
+    count = await asyncio.to_thread(decoders.count_channels, file)
     if count > MOST_CHANNELS:
         raise RequestError(
             "channels",

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from sotto.audio.decode import decode
+from sotto.audio.decoders import Decoders
 from sotto.audio.features import log_mel
 from sotto.audio.pcm import RATE
 from sotto.audio.source import SourceFile, SourceLimits
@@ -38,6 +38,7 @@ class Workshop:
 
     def __init__(self, settings: Settings, engines: Engines | None = None) -> None:
         self._engines = engines or engines_of(settings)
+        self._decoders = Decoders()
         self.net = Net(
             NetLimits(
                 connect_timeout_s=settings.connect_timeout_s,
@@ -52,7 +53,8 @@ class Workshop:
             temp_root=settings.temp_root,
         )
         self._max_audio_s = settings.max_audio_s
-        # Two for each core: of the two threads of a front end, one often waits for the other.
+        self._jobs = 0
+        # Two for each core: a front end often waits for its decoder.
         self._threads = ThreadPoolExecutor(2 * cores(), thread_name_prefix="sotto-front")
 
     @asynccontextmanager
@@ -71,12 +73,16 @@ class Workshop:
                 net=self.net,
                 limits=self._limits,
                 max_audio_s=self._max_audio_s,
+                decoders=self._decoders,
                 batcher=batcher,
                 threads=self._threads,
-                # For each thread a call at work and one that waits, and one more on its way.
-                windows_ahead=(2 * engine.threads + 1) * engine.batch_limit,
+                windows_ahead=lambda: windows_ahead(engine, self._jobs),
             )
-            yield tools, transcript
+            self._jobs += 1
+            try:
+                yield tools, transcript
+            finally:
+                self._jobs -= 1
 
     def warm_up(self) -> Engine:
         """Load the default model and, meanwhile, all else that a first job would load; blocks.
@@ -84,7 +90,7 @@ class Workshop:
         Raises UnknownModel, EngineError, OutOfMemory, and OSError if nothing can be written.
         """
         load = self._engines.load()
-        windows = _noise(self._limits.temp_root)
+        windows = self._noise()
         engine = load.result().engine
         for window in windows:
             log_mel(window.pcm, engine.mels)
@@ -103,19 +109,31 @@ class Workshop:
         """Stop the engines and the threads."""
         self._engines.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._decoders.close()
+
+    def _noise(self) -> list[Window]:
+        """A second of noise, gone through all that stands before the engine."""
+        with tempfile.NamedTemporaryFile(prefix="sotto-", dir=self._limits.temp_root) as file:
+            with wave.open(file, "wb") as sound:
+                sound.setnchannels(1)
+                sound.setsampwidth(2)
+                sound.setframerate(RATE)
+                sound.writeframes(os.urandom(2 * RATE))
+            blocks = self._decoders.decode(
+                SourceFile(Path(file.name), file.tell()), max_audio_s=2.0
+            )
+            heard = listen(blocks, vad(parse({"audio_path": file.name})))
+            return list(cut(heard, keep_silence=True))
 
 
-def _noise(folder: Path | None) -> list[Window]:
-    """A second of noise, gone through all that stands before the engine."""
-    with tempfile.NamedTemporaryFile(prefix="sotto-", dir=folder) as file:
-        with wave.open(file, "wb") as sound:
-            sound.setnchannels(1)
-            sound.setsampwidth(2)
-            sound.setframerate(RATE)
-            sound.writeframes(os.urandom(2 * RATE))
-        blocks = decode(SourceFile(Path(file.name), file.tell()), max_audio_s=2.0)
-        heard = listen(blocks, vad(parse({"audio_path": file.name})))
-        return list(cut(heard, keep_silence=True))
+def windows_ahead(engine: Engine, jobs: int) -> int:
+    """Windows that each of so many jobs may have cut, so that together they keep `engine` busy.
+
+    One job has, for each thread, a call at work and one that waits, and one more on its way.
+    Several share twice that: what one of them has may not be what is wanted next.
+    """
+    alone = (2 * engine.threads + 1) * engine.batch_limit
+    return min(alone, 2 * alone // max(1, jobs))
 
 
 def _english_only(request: Request, model: str) -> list[str]:

@@ -7,7 +7,7 @@ import base64
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +19,7 @@ from tests.gate import Gate, ask
 from tests.sound import wav
 from tests.speech_data import clip
 
+from sotto.audio.decoders import Decoders
 from sotto.audio.source import SourceLimits
 from sotto.engine.base import Ask
 from sotto.engine.batcher import Batcher
@@ -92,7 +93,7 @@ def workplace(temp: Path) -> Iterator[Workplace]:
     """Makes the tools of jobs; afterwards its temporary folder must be empty."""
     batchers: list[Batcher] = []
 
-    with ThreadPoolExecutor(4) as threads:
+    with ThreadPoolExecutor(4) as threads, closing(Decoders()) as decoders:
 
         def make(engine: FakeEngine | None = None, *, ahead: int = 8, max_s: float = 3600) -> Tools:
             batchers.append(Batcher(engine or FakeEngine()))
@@ -100,9 +101,10 @@ def workplace(temp: Path) -> Iterator[Workplace]:
                 net=Net(NetLimits(1, 1, 1, 1)),
                 limits=SourceLimits(10**9, (), temp),
                 max_audio_s=max_s,
+                decoders=decoders,
                 batcher=batchers[-1],
                 threads=threads,
-                windows_ahead=ahead,
+                windows_ahead=lambda: ahead,
             )
 
         yield make

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from tests.speech_data import Clip, clip
 
+from sotto.audio.decoders import Decoders
 from sotto.audio.source import SourceLimits
 from sotto.engine import whisper
 from sotto.engine.batcher import Batcher
@@ -65,6 +66,7 @@ class running:  # noqa: N801 - reads as the verb that it is
     def __init__(self, engine: Whisper, temp: Path) -> None:
         self._temp = temp
         self._batcher = Batcher(engine)
+        self._decoders = Decoders()
         self._threads = ThreadPoolExecutor(2)
 
     def __enter__(self) -> Transcribe:
@@ -72,9 +74,10 @@ class running:  # noqa: N801 - reads as the verb that it is
             net=Net(NetLimits(1, 1, 1, 1)),
             limits=SourceLimits(10**9, (), self._temp),
             max_audio_s=3600,
+            decoders=self._decoders,
             batcher=self._batcher,
             threads=self._threads,
-            windows_ahead=16,
+            windows_ahead=lambda: 16,
         )
 
         def transcribe_all(*sounds: Clip | bytes, **options: object) -> list[Transcript]:
@@ -85,6 +88,7 @@ class running:  # noqa: N801 - reads as the verb that it is
     def __exit__(self, *_: object) -> None:
         self._batcher.close()
         self._threads.shutdown()
+        self._decoders.close()
 
 
 async def _all(

@@ -55,7 +55,7 @@ def decoding(
 ) -> AsyncGenerator[list[Part], None]:
     """The windows `items` of a job with these options, decoded in order."""
     asker = Asker(request(**options), batcher, threads)
-    return in_order(items, asker, threads, ahead, meter or Meter())
+    return in_order(items, asker, threads, lambda: ahead, meter or Meter())
 
 
 def finish(job: Coroutine[object, object, T]) -> T:
@@ -457,6 +457,30 @@ def test_never_more_windows_are_held_than_allowed(threads, start, ahead: int, en
     finish(job())
     assert given == 60
     assert 1 < most <= ahead
+
+
+def test_a_bound_that_changes_acts_from_the_next_window_on(threads, start):
+    pulled = given = 0
+    held = []
+
+    def counted() -> Iterator[Featured]:
+        nonlocal pulled
+        for item in windows(60):
+            pulled += 1
+            held.append(pulled - given)
+            yield item
+
+    async def job() -> None:
+        nonlocal given
+        asker = Asker(request(), start(FakeEngine(batch_limit=1)), threads)
+        results = in_order(counted(), asker, threads, lambda: 4 if given < 20 else 12, Meter())
+        async with aclosing(results):
+            async for _ in results:
+                given += 1
+                await asyncio.sleep(0.002)
+
+    finish(job())
+    assert 1 < max(held[:20]) <= 4 < max(held) <= 12
 
 
 @pytest.mark.parametrize("ahead", [1, 2])

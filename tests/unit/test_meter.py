@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from sotto.ahead import ahead
-from sotto.meter import WAITING, Meter
+from sotto.meter import Meter
 
 
 def slowly(items: Iterable[int], seconds: float) -> Iterator[int]:
@@ -32,18 +30,6 @@ def test_a_stage_is_timed_without_the_stages_before_it() -> None:
     assert seconds["decode"] >= 0.12
     assert seconds["vad"] >= 0.03
     assert seconds["decode"] + seconds["vad"] <= seconds["total"]
-
-
-def test_waiting_for_another_thread_is_nobodys_time() -> None:
-    meter = Meter()
-    inner = meter.watch("decode", slowly(range(3), 0.04))
-    with ThreadPoolExecutor(1) as threads:
-        outer = meter.watch("vad", slowly(meter.watch(WAITING, ahead(inner, threads)), 0.01))
-        assert list(outer) == [0, 1, 2]
-    seconds = spent(meter)
-    assert seconds["decode"] >= 0.12
-    assert 0.03 <= seconds["vad"] <= seconds["total"] - 0.06
-    assert WAITING not in seconds
 
 
 def test_the_time_of_the_consumer_is_not_the_stages() -> None:

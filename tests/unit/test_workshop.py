@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,9 @@ from tests.speech_data import clip
 
 from sotto.engine.fake import FakeEngine
 from sotto.errors import EngineError, UnknownModel
+from sotto.request import parse
 from sotto.settings import Settings
-from sotto.workshop import Workshop
+from sotto.workshop import Workshop, windows_ahead
 
 SRC = Path(__file__).resolve().parents[2] / "src"
 FIRST_JOB = """
@@ -112,6 +115,35 @@ def test_the_warm_up_gives_the_default_engine_and_leaves_nothing_behind(
     assert engine.model == "small"
     assert engine.calls == []
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("threads", "batch", "jobs", "each"),
+    [(2, 16, 0, 80), (2, 16, 1, 80), (2, 16, 2, 80), (2, 16, 4, 40), (2, 16, 48, 3), (2, 1, 1, 5)],
+)
+def test_the_more_jobs_the_fewer_windows_each_of_them_has_cut(
+    threads: int, batch: int, jobs: int, each: int
+) -> None:
+    assert windows_ahead(FakeEngine(threads=threads, batch_limit=batch), jobs) == each
+
+
+def test_jobs_that_are_over_leave_their_share_to_the_others(
+    open_workshop: Callable[..., Workshop],
+) -> None:
+    workshop = open_workshop()
+    job = parse({"audio_base64": "UklGRg=="})
+
+    async def share() -> list[int]:
+        async with AsyncExitStack() as others, workshop.open(job) as (tools, _):
+            alone = tools.windows_ahead()
+            for _ in range(40):
+                await others.enter_async_context(workshop.open(job))
+            shared = tools.windows_ahead()
+            await others.aclose()
+            return [alone, shared, tools.windows_ahead()]
+
+    alone, shared, again = asyncio.run(share())
+    assert shared < alone == again
 
 
 def test_the_first_job_has_nothing_left_to_import() -> None:
