@@ -18,8 +18,8 @@ GPUS_GIB = (16, 24, 48, 80, 141)
 CONTEXT_BYTES = 512 * 1024**2
 """What CUDA's own context is taken for."""
 
-GPU_HEAD = ("Model", "Compute type", "Weights", "One window", "Full calls", "GPU")
-CPU_HEAD = ("Model", "Weights", "One core", "Each further core")
+GPU_HEAD = ("Model", "Compute type", "Weights", "One window", "One full call", "Two", "GPU")
+CPU_HEAD = ("Model", "Weights", "One core", "Each further core", "Load from `float16`")
 
 
 def gpu_rows() -> Iterator[tuple[str, ...]]:
@@ -33,6 +33,7 @@ def gpu_rows() -> Iterator[tuple[str, ...]]:
                 gigabytes(weights_bytes(shape, compute_type)),
                 gigabytes(need_bytes(shape, compute_type, encode=1, decode=1)),
                 gigabytes(full),
+                gigabytes(2 * full - weights_bytes(shape, compute_type)),
                 smallest_gpu(full),
             )
 
@@ -42,7 +43,13 @@ def cpu_rows() -> Iterator[tuple[str, ...]]:
     for name, shape in MODELS.items():
         of_weights = weights_bytes(shape, "int8")
         full = need_bytes(shape, "int8", encode=CPU.encode, decode=CPU.decode)
-        yield f"`{name}`", gigabytes(of_weights), gigabytes(full), gigabytes(full - of_weights)
+        yield (
+            f"`{name}`",
+            gigabytes(of_weights),
+            gigabytes(full),
+            gigabytes(full - of_weights),
+            gigabytes(weights_bytes(shape, "float16")),
+        )
 
 
 def smallest_gpu(need: int) -> str:

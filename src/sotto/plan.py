@@ -15,7 +15,8 @@ from sotto.errors import EngineError, OutOfMemory
 from sotto.models import weights
 from sotto.models.catalogue import WEIGHTS
 from sotto.models.compute import Device, choose
-from sotto.models.memory import need_bytes
+from sotto.models.memory import need_bytes, weights_bytes
+from sotto.models.weights import Weights
 
 GB = 1e9
 
@@ -51,28 +52,27 @@ def plan(
 ) -> Plan:
     """Plan how the model called `name` runs on `device`, whose models share the budget.
 
-    A model that fits with one window at a time, but not with full batches, gets all of the budget:
-    batches shrink where memory ends. Raises EngineError if the weights cannot be read or the device
-    lacks the compute type, OutOfMemory if the budget is too small for one window.
+    Where the budget is short of all calls at once, there are fewer. A model that fits with one
+    window at a time, but not with one full batch, gets all of the budget: batches shrink where
+    memory ends. Raises EngineError if the weights cannot be read or the device lacks the compute
+    type, OutOfMemory if the budget is too small for one window.
     """
     try:
         found = weights.read(folder / WEIGHTS)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise EngineError(f"model '{name}' cannot be loaded: {WEIGHTS}: {reason}") from error
-    batching = _batching(options, device)
-    need = partial(
-        need_bytes,
-        found.shape,
-        encode=batching.encode,
-        decode=batching.decode,
-        threads=batching.threads,
+    batching, fewest = _batching(options, device)
+    need = partial(_need_bytes, found, device)
+    compute_type = choose(
+        options.compute_type, found.stored, device, partial(need, fewest), budget_bytes
     )
-    compute_type = choose(options.compute_type, found.stored, device, need, budget_bytes)
-    full = need(compute_type)
     if budget_bytes is None:
-        return Plan(device.kind, compute_type, batching, full)
-    least = need_bytes(found.shape, compute_type, encode=1, decode=1)
+        return Plan(device.kind, compute_type, batching, need(batching, compute_type))
+    while batching.threads > fewest.threads and need(batching, compute_type) > budget_bytes:
+        batching = replace(batching, threads=batching.threads - 1)
+    full = need(batching, compute_type)
+    least = need(Batching(threads=1, encode=1, decode=1), compute_type)
     if least > budget_bytes:
         raise OutOfMemory(
             f"model: {name!r} needs {least / GB:.3f} GB on the {device} in {compute_type}, and "
@@ -87,10 +87,30 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _batching(options: EngineOptions, device: Device) -> Batching:
+def _need_bytes(found: Weights, device: Device, batching: Batching, compute_type: str) -> int:
+    """What the model takes at most: when its calls are full or, on a CPU, while it is loaded.
+
+    There the weights are in memory as they are stored until they have been turned into another
+    type; those that a GPU gets are no part of what its models share.
+    """
+    full = need_bytes(
+        found.shape,
+        compute_type,
+        encode=batching.encode,
+        decode=batching.decode,
+        threads=batching.threads,
+    )
+    if device.kind == "cuda":
+        return full
+    return max(full, weights_bytes(found.shape, found.stored))
+
+
+def _batching(options: EngineOptions, device: Device) -> tuple[Batching, Batching]:
+    """How the model runs where memory is no matter, and with the fewest calls at once."""
     best = CUDA if device.kind == "cuda" else replace(CPU, threads=cores())
-    return Batching(
+    batching = Batching(
         threads=options.model_workers or best.threads,
         encode=options.encode_batch or best.encode,
         decode=options.decode_batch or best.decode,
     )
+    return batching, replace(batching, threads=options.model_workers or 1)

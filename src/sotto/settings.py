@@ -130,7 +130,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(
             ge=0,
             description="Calls of the model that run at once, on one copy of the weights; 0: one "
-            "for each core on a CPU, one on a GPU.",
+            "for each core on a CPU, two on a GPU, fewer where memory is short.",
         ),
     ] = 0
     encode_batch: Annotated[

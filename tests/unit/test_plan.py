@@ -13,7 +13,7 @@ from tests.unit.test_engines import OPTIONS
 from sotto.engine.devices import CUDA, Batching
 from sotto.errors import EngineError, OutOfMemory
 from sotto.models.compute import Device
-from sotto.models.memory import need_bytes
+from sotto.models.memory import need_bytes, weights_bytes
 from sotto.models.shapes import SHAPES
 from sotto.plan import Plan, plan
 
@@ -78,14 +78,40 @@ def test_a_model_that_fits_with_small_calls_alone_gets_all_there_is(large: Path)
 
 
 def test_on_a_gpu_with_room_it_is_float16_in_full_calls(large: Path) -> None:
-    need = need_bytes(LARGE, "float16")
+    need = need_bytes(LARGE, "float16", threads=CUDA.threads)
     assert planned(large) == Plan("cuda", "float16", CUDA, need)
     assert planned(large, budget=need) == Plan("cuda", "float16", CUDA, need)
 
 
+def test_where_memory_is_short_of_all_calls_at_once_there_are_fewer(large: Path) -> None:
+    budget = need_bytes(LARGE, "float16", threads=CUDA.threads) - 1
+    one = replace(CUDA, threads=1)
+    need = need_bytes(LARGE, "float16")
+    assert planned(large, budget=budget) == Plan("cuda", "float16", one, need)
+    assert planned(large, budget=need) == Plan("cuda", "float16", one, need)
+    on_cpu = need_bytes(LARGE, "int8", encode=1, decode=1, threads=1)
+    assert planned(put_model(large, LARGE, "int8"), CPU, on_cpu).batching.threads == 1
+
+
+def test_the_number_of_calls_that_the_operator_sets_is_kept(large: Path) -> None:
+    found = planned(large, budget=need_bytes(LARGE, "float16"), model_workers=2)
+    assert found.batching.threads == 2
+
+
 def test_on_a_gpu_without_room_for_float16_it_is_int8_float16(large: Path) -> None:
     found = planned(large, budget=need_bytes(LARGE, "float16") - 1)
-    assert found == Plan("cuda", "int8_float16", CUDA, need_bytes(LARGE, "int8_float16"))
+    one = replace(CUDA, threads=1)
+    assert found == Plan("cuda", "int8_float16", one, need_bytes(LARGE, "int8_float16"))
+
+
+def test_on_a_cpu_weights_in_another_type_are_counted_as_they_are_stored(tmp_path: Path) -> None:
+    stored = weights_bytes(LARGE, "float16")
+    assert stored > need_bytes(LARGE, "int8", encode=1, decode=1)
+    with pytest.raises(OutOfMemory, match=f"needs {stored / 1e9:.3f} GB"):
+        planned(put_model(tmp_path / "half", LARGE), CPU, stored - 1)
+    assert planned(put_model(tmp_path / "half", LARGE), CPU, stored).memory_bytes == stored
+    small = need_bytes(LARGE, "int8", encode=1, decode=1)
+    assert planned(put_model(tmp_path / "int8", LARGE, "int8"), CPU, small).memory_bytes == small
 
 
 def test_a_model_that_is_baked_in_int8_stays_so(tmp_path: Path) -> None:
@@ -98,7 +124,8 @@ def test_on_a_cpu_every_core_has_a_call_of_its_own(large: Path) -> None:
     threads = len(os.sched_getaffinity(0))
     assert found.compute_type == "int8"
     assert found.batching == Batching(threads, encode=1, decode=1)
-    assert found.memory_bytes == need_bytes(LARGE, "int8", encode=1, decode=1, threads=threads)
+    need = need_bytes(LARGE, "int8", encode=1, decode=1, threads=threads)
+    assert found.memory_bytes == max(need, weights_bytes(LARGE, "float16"))
 
 
 def test_what_the_operator_sets_is_what_is_counted(large: Path) -> None:
