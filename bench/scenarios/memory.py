@@ -1,8 +1,8 @@
-"""The most memory that a process holds, for files of 10 minutes, 1 hour and 3 hours (mp3).
+"""The most memory that a run holds, its decoder's included, for files of 10 min, 1 h and 3 h (mp3).
 
 *Front end*: Sotto's whole pipeline with an engine that has no weights; *base*: with the real one,
-whose peak is a window encoded beside two that are searched, more for those of many words: the
-longer the file, the likelier that all of it meets. The transcript itself takes some MB an hour.
+whose peak is a window encoded on each core, more where one of many words is searched beside it: the
+longer the file, the likelier that they meet. The transcript itself takes some MB an hour.
 faster-whisper is stopped at its first segment, by when it has prepared the whole file; what it
 needs beyond that is not counted.
 """

@@ -38,7 +38,7 @@ from sotto.audio.source import SourceFile
 from sotto.errors import AudioEmpty, AudioError, AudioTooLong, AudioUndecodable
 
 PIPE_BYTES = 4 * BLOCK_SAMPLES
-"""A block decoded in advance; no pipe can be larger than this without being root."""
+"""Room for a block that is decoded in advance."""
 HEADER = struct.Struct("<cI")
 BLOCK, VALUE, ERROR = b"b", b"v", b"e"
 """What a child writes: a kind, the bytes that follow, and these; a value or an error is its last.
@@ -47,10 +47,11 @@ A block is float32; a value is JSON; an error is its type and its message, in JS
 ERRORS: Mapping[str, type[AudioError]] = {
     kind.__name__: kind for kind in (AudioEmpty, AudioTooLong, AudioUndecodable)
 }
-KEPT = ("GLIBC_TUNABLES", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "SYSTEMROOT")
+KEPT = ("GLIBC_TUNABLES", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME")
 """What the decoder gets of the worker's environment, which holds keys and tokens."""
 REQUEST_BYTES = 64 * 1024
 STOP_S = 5.0
+"""How long the process that forks may take to end before it is killed."""
 ORPHANED_S = 5.0
 """How often the process that forks looks whether the one that started it is still there."""
 
@@ -110,7 +111,7 @@ class Decoders:
         """Have a child forked for this call. Gives back what it writes."""
         request = msgspec.json.encode({"call": call, "given": given})
         reading, writing = os.pipe()
-        with suppress(OSError, AttributeError):  # neither of them everywhere, and only faster
+        with suppress(OSError, AttributeError):  # not possible everywhere, and only faster
             fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         try:
             with self._lock:
