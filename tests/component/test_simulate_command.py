@@ -198,7 +198,7 @@ def test_the_options_go_before_the_file(command: Command) -> None:
     assert ", 9 jobs at once" in told.out
 
 
-@pytest.mark.parametrize(("given", "means"), [("0", 32), ("4", 4), ("x", 32), ("9" * 5000, 32)])
+@pytest.mark.parametrize(("given", "means"), [("0", 48), ("4", 4), ("x", 48), ("9" * 5000, 48)])
 def test_the_workers_own_setting_says_how_many_jobs_one_takes(
     command: Command, tmp_path: Path, given: str, means: int
 ) -> None:

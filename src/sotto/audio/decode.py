@@ -155,7 +155,7 @@ def _audio_track(container: InputContainer) -> AudioStream:
     for stream in container.streams:
         if stream is not chosen:
             stream.discard = Discard.all
-    chosen.codec_context.thread_count = 1
+    chosen.codec_context.thread_count = 1  # ffmpeg would start one a core, for every file
     return chosen
 
 
