@@ -160,9 +160,7 @@ class Peak:
 
     def mb(self) -> float:
         """The peak so far, in MB of 10^6 bytes."""
-        status = Path("/proc/self/status").read_text(encoding="ascii")
-        (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
-        return (int(line.split()[1]) * 1024 + self._below) / 1e6
+        return (_told("self/status", "VmHWM") + self._below) / 1e6
 
     def _look(self) -> None:
         while not self._over.wait(self.EVERY_S):
@@ -172,10 +170,15 @@ class Peak:
 def _held(process: int) -> int:
     """Bytes of a process, a page that n processes share being an n-th of it."""
     with suppress(OSError):
-        told = Path(f"/proc/{process}/smaps_rollup").read_text(encoding="ascii")
-        (line,) = (line for line in told.splitlines() if line.startswith("Pss:"))
-        return int(line.split()[1]) * 1024
+        return _told(f"{process}/smaps_rollup", "Pss")
     return 0
+
+
+def _told(file: str, name: str) -> int:
+    """The bytes that a file below /proc tells under this name, in kB."""
+    lines = (Path("/proc") / file).read_text(encoding="ascii").splitlines()
+    (line,) = (line for line in lines if line.startswith(f"{name}:"))
+    return int(line.split()[1]) * 1024
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ Invariant: every number comes from sotto.models.memory, which is what a worker g
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 from sotto.engine.devices import CPU, CUDA
 from sotto.models.memory import RESERVE_BYTES, need_bytes, weights_bytes
@@ -26,15 +27,15 @@ def gpu_rows() -> Iterator[tuple[str, ...]]:
     """A row for each model and compute type."""
     for name, shape in MODELS.items():
         for compute_type in GPU_TYPES:
-            full = need_bytes(shape, compute_type, encode=CUDA.encode, decode=CUDA.decode)
+            calls = partial(need_bytes, shape, compute_type, encode=CUDA.encode, decode=CUDA.decode)
             yield (
                 f"`{name}`",
                 f"`{compute_type}`",
                 gigabytes(weights_bytes(shape, compute_type)),
                 gigabytes(need_bytes(shape, compute_type, encode=1, decode=1)),
-                gigabytes(full),
-                gigabytes(2 * full - weights_bytes(shape, compute_type)),
-                smallest_gpu(full),
+                gigabytes(calls()),
+                gigabytes(calls(threads=2)),
+                smallest_gpu(calls()),
             )
 
 

@@ -28,7 +28,7 @@ from sotto.endpoint.simulate.trace import Day, Trace, generated, read
 
 CONCURRENCY = "SOTTO_CONCURRENCY"
 JOBS_AT_ONCE = 48
-"""What a worker on a GPU takes if it is not told: enough for two calls of sixteen windows."""
+"""What a worker on a GPU takes if it is not told: enough for three calls of sixteen windows."""
 OF_A_DAY = tuple(field.name for field in dataclasses.fields(Day) if field.name != "jobs")
 OF_A_WORKER = ("rtfx", "job_s", "batching", "cold_start_s")
 
