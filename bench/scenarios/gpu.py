@@ -208,7 +208,7 @@ def _engine(
 ) -> tuple[whisper.Whisper, float]:
     """A warm engine, and the seconds that it took."""
     begun_s = time.perf_counter()
-    batching = Batching(threads=workers, encode=batch, decode=batch)
+    batching = Batching(threads=workers, encode=batch, decode=batch, sample=batch)
     engine = whisper.load("random", Path(weights), device, compute_type, batching)
     engine.warm_up()
     return engine, round(time.perf_counter() - begun_s, 3)

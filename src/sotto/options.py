@@ -15,6 +15,8 @@ from sotto.languages import LANGUAGES
 from sotto.transcript.formats import FORMATS
 
 FORMAT_NAMES = ", ".join(FORMATS)
+MOST_SUPPRESSED = 5_000
+"""Tokens that a job may suppress: CTranslate2 goes through them for every row at every step."""
 
 
 class VadParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -79,10 +81,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         float, Meta(ge=0, le=1, description="Sampling temperature; 0 searches by beam.")
     ] = 0.0
     best_of: Annotated[
-        int, Meta(ge=1, le=100, description="Candidates when sampling (temperature above 0).")
+        int, Meta(ge=1, le=20, description="Candidates when sampling (temperature above 0).")
     ] = 5
     beam_size: Annotated[
-        int, Meta(ge=1, le=100, description="Beams at temperature 0; 1 is greedy.")
+        int, Meta(ge=1, le=20, description="Beams at temperature 0; 1 is greedy.")
     ] = 5
     patience: Annotated[
         float, Meta(gt=0, le=10, description="How long beam search goes on looking.")
@@ -92,7 +94,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ] = 1.0
     suppress_tokens: Annotated[
         str | int | list[int],
-        Meta(description="Token ids never produced, list or comma-separated; -1: all non-speech."),
+        Meta(
+            description="Token ids never produced, list or comma-separated, at most "
+            f"{MOST_SUPPRESSED}; -1: all non-speech."
+        ),
     ] = "-1"
     repetition_penalty: Annotated[
         float, Meta(gt=0, le=10, description="Above 1: tokens that have come before cost more.")

@@ -52,7 +52,8 @@ def plan(
 ) -> Plan:
     """Plan how the model called `name` runs on `device`, whose models share the budget.
 
-    Where the budget is short of all calls at once, there are fewer. A model that fits with one
+    Where the budget is short, a CPU samples fewer texts at once, and then there are fewer calls at
+    once. A model that fits with one
     window at a time, but not with one full batch, gets all of the budget: batches shrink where
     memory ends. Raises EngineError if the weights cannot be read or the device lacks the compute
     type, OutOfMemory if the budget is too small for one window.
@@ -69,10 +70,12 @@ def plan(
     )
     if budget_bytes is None:
         return Plan(device.kind, compute_type, batching, need(batching, compute_type))
+    while batching.sample > fewest.sample and need(batching, compute_type) > budget_bytes:
+        batching = replace(batching, sample=batching.sample - 1)
     while batching.threads > fewest.threads and need(batching, compute_type) > budget_bytes:
         batching = replace(batching, threads=batching.threads - 1)
     full = need(batching, compute_type)
-    least = need(Batching(threads=1, encode=1, decode=1), compute_type)
+    least = need(Batching(threads=1, encode=1, decode=1, sample=1), compute_type)
     if least > budget_bytes:
         raise OutOfMemory(
             f"model: {name!r} needs {least / GB:.3f} GB on the {device} in {compute_type}, and "
@@ -98,6 +101,7 @@ def _need_bytes(found: Weights, device: Device, batching: Batching, compute_type
         compute_type,
         encode=batching.encode,
         decode=batching.decode,
+        sample=batching.sample,
         threads=batching.threads,
     )
     if device.kind == "cuda":
@@ -106,11 +110,12 @@ def _need_bytes(found: Weights, device: Device, batching: Batching, compute_type
 
 
 def _batching(options: EngineOptions, device: Device) -> tuple[Batching, Batching]:
-    """How the model runs where memory is no matter, and with the fewest calls at once."""
+    """How the model runs where memory is no matter, and with the least that may be in work."""
     best = CUDA if device.kind == "cuda" else replace(CPU, threads=cores())
     batching = Batching(
         threads=options.model_workers or best.threads,
         encode=options.encode_batch or best.encode,
         decode=options.decode_batch or best.decode,
+        sample=options.decode_batch or best.sample,
     )
-    return batching, replace(batching, threads=options.model_workers or 1)
+    return batching, replace(batching, threads=options.model_workers or 1, sample=batching.decode)

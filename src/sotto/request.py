@@ -19,7 +19,7 @@ from sotto.audio.embedded import decode_base64
 from sotto.audio.source import Audio, EmbeddedAudio, PathAudio, UrlAudio
 from sotto.errors import RequestError
 from sotto.languages import LANGUAGES, suggest
-from sotto.options import Options, VadParameters
+from sotto.options import MOST_SUPPRESSED, Options, VadParameters
 from sotto.rules import refuse_conflicts, without_effect
 from sotto.transcript.formats import FORMATS
 from sotto.transcript.lines import Lines
@@ -172,7 +172,12 @@ def _token_ids(value: str | int | list[int]) -> tuple[int, ...]:
         raise RequestError(
             "suppress_tokens", f"{shown(value)}: expected token ids such as '-1' or '50364,357'"
         )
-    return ids
+    distinct = tuple(sorted(set(ids)))
+    if len(distinct) > MOST_SUPPRESSED:
+        raise RequestError(
+            "suppress_tokens", f"{len(distinct)} token ids: expected at most {MOST_SUPPRESSED}"
+        )
+    return distinct
 
 
 def _temperatures(options: Options) -> tuple[float, ...]:

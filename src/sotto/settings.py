@@ -141,8 +141,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         int,
         Meta(
             ge=0,
-            description="Windows in one call of the decoder, one at a temperature above 0 counting "
-            "as its `best_of`; 0: what was measured best.",
+            description="Windows in one call of the decoder, and texts in one that samples above "
+            "temperature 0; 0: what was measured best.",
         ),
     ] = 0
     max_waiting: Annotated[

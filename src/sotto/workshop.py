@@ -21,6 +21,7 @@ from sotto.audio.vad import listen
 from sotto.audio.windows import Window, cut
 from sotto.engine.base import Engine
 from sotto.engines import Engines
+from sotto.errors import RequestError
 from sotto.loading import engines_of
 from sotto.net import Net, NetLimits
 from sotto.pipeline import Tools, vad
@@ -62,10 +63,11 @@ class Workshop:
         """A job's tools and its empty transcript, for as long as the block lasts.
 
         Loads the model if need be, and waits until there is room for it. Raises UnknownModel,
-        EngineError, OutOfMemory.
+        EngineError, OutOfMemory, and RequestError for what this model does not know.
         """
         async with self._engines.lease(request.options.model) as (batcher, warnings):
             engine = batcher.engine
+            _refuse(request, engine)
             transcript = Transcript((*request.warnings, *warnings))
             if not engine.multilingual:
                 transcript.warnings += _english_only(request, engine.model)
@@ -134,6 +136,23 @@ def windows_ahead(engine: Engine, jobs: int) -> int:
     """
     alone = (2 * engine.threads + 1) * engine.batch_limit
     return min(alone, 2 * alone // max(1, jobs))
+
+
+def _refuse(request: Request, engine: Engine) -> None:
+    """Raise RequestError for a language or a token that the model does not have.
+
+    CTranslate2 would take either: without a language it guesses, and a token beyond the last one is
+    written to beyond the end of its memory.
+    """
+    language = request.options.language
+    if language is not None and not engine.knows(language):
+        raise RequestError("language", f"model '{engine.model}' does not know '{language}'")
+    for token in request.suppress_tokens:
+        if token >= engine.vocabulary:
+            raise RequestError(
+                "suppress_tokens",
+                f"{token}: the tokens of model '{engine.model}' are 0 to {engine.vocabulary - 1}",
+            )
 
 
 def _english_only(request: Request, model: str) -> list[str]:

@@ -62,7 +62,7 @@ MAY_IMPORT = {
     "rules": {"net", "options", "transcript.formats"},
     "options": {"audio.pcm", "languages", "transcript.formats"},
     "audio": {"net"},
-    "engine": {"languages"},
+    "engine": {"languages", "models.catalogue", "models.memory", "models.weights"},
     "transcript": {"language", "languages", "meter"},
     "models": set(),
     "net": set(),

@@ -69,7 +69,7 @@ def answers(service: Service, *models: str | None) -> list[dict[str, Any]]:
 
 def need(weights: Path, name: str) -> int:
     shape = header.read(weights / name / "model.bin").shape
-    return need_bytes(shape, "int8", encode=CPU.encode, decode=CPU.decode, threads=1)
+    return need_bytes(shape, "int8", encode=CPU.encode, decode=CPU.decode, sample=CPU.sample)
 
 
 def test_where_both_fit_jobs_of_both_run_side_by_side(open_service: Open) -> None:

@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -112,6 +113,25 @@ def test_a_sampled_window_weighs_as_much_as_its_candidates(temperatures, limit, 
     waiting = [[Ticket(job, ask(0, temperatures=temperatures)) for _ in range(9)] for job in (1, 2)]
     assert DECODING.best_of == 5
     assert len(take_batch(waiting, limit)) == most
+
+
+@pytest.mark.parametrize(
+    ("decoding", "most"),
+    [
+        ({"beam_size": 1}, 16),
+        ({"beam_size": 5}, 16),
+        ({"beam_size": 6}, 8),
+        ({"beam_size": 20}, 4),
+        ({"suppress_tokens": tuple(range(100))}, 16),
+        ({"suppress_tokens": tuple(range(101))}, 8),
+        ({"suppress_tokens": tuple(range(5_000))}, 1),
+        ({"suppress_tokens": tuple(range(400)), "beam_size": 20}, 4),
+    ],
+)
+def test_many_beams_and_many_suppressed_tokens_weigh_more(decoding, most):
+    one = ask(0)
+    one = replace(one, decoding=replace(one.decoding, **decoding))
+    assert len(take_batch([[Ticket(1, one) for _ in range(20)]], 16)) == most
 
 
 queues = st.lists(st.text("abc", max_size=6), max_size=6)

@@ -23,7 +23,7 @@ from sotto.models.store import Store
 
 NAMES = ("tiny", "base", "small")
 NEED = {
-    name: need_bytes(SHAPES[name], "int8", encode=CPU.encode, decode=CPU.decode, threads=1)
+    name: need_bytes(SHAPES[name], "int8", encode=CPU.encode, decode=CPU.decode, sample=CPU.sample)
     for name in (*NAMES, "large-v3")
 }
 

@@ -585,6 +585,34 @@ def test_a_model_that_knows_only_english_says_what_it_cannot_do(
     ]
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"language": "yue"}, "language: model 'tiny' does not know 'yue'"),
+        (
+            {"suppress_tokens": [-1, 6, 7]},
+            "suppress_tokens: 7: the tokens of model 'tiny' are 0 to 6",
+        ),
+        (
+            {"suppress_tokens": 2**31 - 1},
+            "suppress_tokens: 2147483647: the tokens of model 'tiny' are 0 to 6",
+        ),
+    ],
+)
+def test_what_the_model_does_not_know_is_refused(
+    open_service: Open, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], said: str
+) -> None:
+    class Tiny(FakeEngine):
+        def knows(self, language: str) -> bool:
+            return language != "yue"
+
+    monkeypatch.setattr("sotto.engines.build", lambda *_: Tiny(model="tiny", vocabulary=7))
+    service = open_service()
+    answer = run(service, embedded(**options))
+    assert answer["error"].endswith(said)
+    assert run(service, embedded(language="fr", suppress_tokens=[-1, 6]))["segments"]
+
+
 @pytest.mark.model
 def test_a_model_that_is_not_here_may_fall_back_on_the_baked_one(
     open_service: Open, weights: Path, monkeypatch: pytest.MonkeyPatch

@@ -217,5 +217,14 @@ def test_keys_and_values_of_a_window_are_those_of_the_arithmetic() -> None:
     assert working_bytes(shape, "float16", 0, 1) == heard + beams
 
 
+def test_each_text_that_is_sampled_has_a_copy_of_what_is_kept_of_the_audio() -> None:
+    shape = Shape(1, 10, 100, 1, 1, 80)
+    layers_keys_and_values = 10 * 2 * 100
+    heard = 2 * 1500 * 100 + 2 * 1500 * layers_keys_and_values
+    text = 2 * 224 * layers_keys_and_values + 4 * 1
+    assert working_bytes(shape, "float16", 0, 1, 5) == 5 * (heard + text)
+    assert working_bytes(shape, "float16", 0, 5, 5) == working_bytes(shape, "float16", 0, 5)
+
+
 def test_a_full_call_is_the_one_that_a_gpu_is_given() -> None:
-    assert CUDA.encode == CUDA.decode == FULL_CALL
+    assert CUDA.encode == CUDA.decode == CUDA.sample == FULL_CALL

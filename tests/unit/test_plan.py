@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,17 @@ def test_where_memory_is_short_of_all_calls_at_once_there_are_fewer(large: Path)
     assert planned(put_model(large, LARGE, "int8"), CPU, on_cpu).batching.threads == 1
 
 
+def test_on_a_cpu_where_memory_is_short_fewer_texts_are_sampled_before_there_are_fewer_calls(
+    tmp_path: Path,
+) -> None:
+    folder = put_model(tmp_path, LARGE, "int8")
+    need = partial(need_bytes, LARGE, "int8", encode=1, decode=1)
+    for sample in range(1, 6):
+        found = planned(folder, CPU, need(sample=sample, threads=2), model_workers=2)
+        assert found.batching == Batching(2, encode=1, decode=1, sample=sample)
+    assert need(sample=5) > 1.8 * need(sample=1)
+
+
 def test_the_number_of_calls_that_the_operator_sets_is_kept(large: Path) -> None:
     found = planned(large, budget=need_bytes(LARGE, "float16"), model_workers=2)
     assert found.batching.threads == 2
@@ -123,12 +135,12 @@ def test_on_a_cpu_every_core_has_a_call_of_its_own(large: Path) -> None:
     found = planned(large, CPU)
     threads = len(os.sched_getaffinity(0))
     assert found.compute_type == "int8"
-    assert found.batching == Batching(threads, encode=1, decode=1)
-    need = need_bytes(LARGE, "int8", encode=1, decode=1, threads=threads)
+    assert found.batching == Batching(threads, encode=1, decode=1, sample=5)
+    need = need_bytes(LARGE, "int8", encode=1, decode=1, sample=5, threads=threads)
     assert found.memory_bytes == max(need, weights_bytes(LARGE, "float16"))
 
 
 def test_what_the_operator_sets_is_what_is_counted(large: Path) -> None:
     found = planned(large, model_workers=3, encode_batch=2, decode_batch=5)
-    assert found.batching == Batching(3, 2, 5)
+    assert found.batching == Batching(3, 2, 5, 5)
     assert found.memory_bytes == need_bytes(LARGE, "float16", encode=2, decode=5, threads=3)

@@ -400,12 +400,19 @@ def test_a_format_is_taken_in_its_usual_spellings(field: str, spelling: str, nam
         (50364, (50364,)),
         ([], ()),
         ([-1, 7], (-1, 7)),
+        ([7, 3, 7, -1], (-1, 3, 7)),
+        ([*range(5_000), *range(5_000)], tuple(range(5_000))),
     ],
 )
 def test_suppressed_tokens_are_a_text_a_number_or_a_list(
     value: object, ids: tuple[int, ...]
 ) -> None:
     assert asked(suppress_tokens=value).suppress_tokens == ids
+
+
+def test_more_suppressed_tokens_than_a_step_has_time_for_are_refused() -> None:
+    error = refused(suppress_tokens=list(range(5_001)))
+    assert str(error) == "suppress_tokens: 5001 token ids: expected at most 5000"
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from sotto.engine.base import Ask, Decoded, Draft, TimedWord
+from sotto.languages import LANGUAGES
 
 VOCABULARY = (
     "time", "people", "water", "light", "morning", "letter", "garden", "window", "river", "house",
@@ -36,6 +37,7 @@ class FakeEngine:
     device: str = "cpu"
     mels: int = 80
     multilingual: bool = True
+    vocabulary: int = 50_000
     batch_limit: int = 8
     threads: int = 1
     cost_s: Callable[[int], float] = lambda _: 0.0
@@ -44,9 +46,13 @@ class FakeEngine:
     calls: list[int] = field(default_factory=list)
     closed: threading.Event = field(default_factory=threading.Event)
 
+    def knows(self, language: str) -> bool:
+        """Every language that Whisper knows; the words are the same in all."""
+        return language in LANGUAGES
+
     def tokenize(self, text: str) -> tuple[int, ...]:
         """One token a word: its checksum."""
-        return tuple(zlib.crc32(word.encode()) % 50_000 for word in text.split())
+        return tuple(zlib.crc32(word.encode()) % self.vocabulary for word in text.split())
 
     def decode(self, asks: Sequence[Ask]) -> list[Decoded | Ask]:
         """See Engine.decode."""

@@ -33,8 +33,17 @@ class Tokens:
         return known
 
     def of_prompt(self, text: str) -> tuple[int, ...]:
-        """Tokens of a prompt, the last 223 of them: no more fits before a window's text."""
-        return tuple(self.of().encode(" " + text.strip())[-PROMPT:])
+        """Tokens of a prompt, the last 223 of them: no more fits before a window's text.
+
+        Those that are no text are left out: `<|startoftranscript|>` in a prompt would begin the
+        transcript there, with the rest of the prompt as its first words.
+        """
+        tokens = self.of().encode(" " + text.strip())
+        return tuple(self.of_text(tuple(tokens))[-PROMPT:])
+
+    def knows(self, language: str) -> bool:
+        """Has the model a token for this language? Else a text would begin without any."""
+        return self._plain.token_to_id(f"<|{language}|>") is not None
 
     def before(self, ask: Ask, language: str, task: str) -> list[int]:
         """All that stands before a window's text: its prompt, language and task."""

@@ -21,12 +21,14 @@ from numpy.typing import NDArray
 
 from sotto.audio.pcm import WINDOW_S
 from sotto.engine import arena
-from sotto.engine.base import Ask, Decoded, Draft, TimedWord, best, distrusted, is_silence
+from sotto.engine.base import Ask, Decoded, Decoding, Draft, TimedWord, best, distrusted, is_silence
 from sotto.engine.devices import Batching
 from sotto.engine.noise import noise
 from sotto.engine.tokens import Tokens, max_length
 from sotto.engine.words import timed
 from sotto.errors import EngineError, OutOfMemory, first_line
+from sotto.models import weights
+from sotto.models.catalogue import WEIGHTS
 
 FRAMES = WINDOW_S * 100
 """Frames of log-mel that the encoder takes."""
@@ -58,23 +60,29 @@ def load(name: str, folder: Path, device: str, compute_type: str, batching: Batc
             num_workers=batching.threads,
             local_files_only=True,
         )
-    return Whisper(name, model, batching)
+        vocabulary = weights.read(folder / WEIGHTS).shape.vocabulary
+    return Whisper(name, model, batching, vocabulary)
 
 
 class Whisper:
     """The engine that serves; see Engine."""
 
-    def __init__(self, name: str, model: WhisperModel, batching: Batching) -> None:
+    def __init__(self, name: str, model: WhisperModel, batching: Batching, vocabulary: int) -> None:
         self.model = name
         self.device: str = model.model.device
         self.mels: int = model.model.n_mels
         self.multilingual: bool = model.model.is_multilingual
+        self.vocabulary = vocabulary
         self.batch_limit = batching.decode
         self.threads = batching.threads
         self._batching = batching
         self._whisper = model
         self._ct2: Any = model.model
         self._tokens = Tokens(model.hf_tokenizer, multilingual=self.multilingual)
+
+    def knows(self, language: str) -> bool:
+        """A model that knows only English is told nothing; see Engine."""
+        return not self.multilingual or self._tokens.knows(language)
 
     def tokenize(self, text: str) -> tuple[int, ...]:
         """Tokens of a prompt, the last of them that fit before a window's text."""
@@ -171,39 +179,60 @@ class Whisper:
         languages: Sequence[tuple[str, float]],
         task: str,
     ) -> list[Any]:
-        """One `generate` call. Raises EngineError if the rows do not come back one for one."""
-        self._tidy()
-        ask = asks[0]
-        decoding = ask.decoding
+        """The best text of each row. Raises EngineError if rows do not come back one for one."""
         prompts = [
             self._tokens.before(a, language, task)
             for a, (language, _) in zip(asks, languages, strict=True)
         ]
-        if ask.temperature > 0:
-            search = {
+        found = [
+            self._generate(encoded, prompts, asks[0].decoding, search)
+            for search in self._searches(asks)
+        ]
+        if any(len(results) != len(asks) for results in found):
+            raise EngineError(f"{len(asks)} windows were decoded, {len(found[0])} came back")
+        return [max(tries, key=lambda one: one.scores[0]) for tries in zip(*found, strict=True)]
+
+    def _searches(self, asks: Sequence[Ask]) -> Iterator[dict[str, Any]]:
+        """How to call `generate`: once, or as often as it takes to sample all candidates."""
+        decoding, temperature = asks[0].decoding, asks[0].temperature
+        if temperature == 0:
+            # CTranslate2 refuses to look for less than one text.
+            patience = max(decoding.patience, 1 / decoding.beam_size)
+            yield {"beam_size": decoding.beam_size, "patience": patience}
+            return
+        together = max(1, self._batching.sample // len(asks))
+        for done in range(0, decoding.best_of, together):
+            yield {
                 "beam_size": 1,
-                "num_hypotheses": decoding.best_of,
+                "num_hypotheses": min(together, decoding.best_of - done),
                 "sampling_topk": 0,
-                "sampling_temperature": ask.temperature,
+                "sampling_temperature": temperature,
             }
-        else:
-            search = {"beam_size": decoding.beam_size, "patience": decoding.patience}
-        results = self._ct2.generate(
-            encoded,
-            prompts,
-            length_penalty=decoding.length_penalty,
-            repetition_penalty=decoding.repetition_penalty,
-            no_repeat_ngram_size=decoding.no_repeat_ngram_size,
-            max_length=max_length(len(prompts[0]), decoding.max_new_tokens),
-            suppress_blank=True,
-            suppress_tokens=self._tokens.suppressed(decoding.suppress_tokens),
-            return_scores=True,
-            return_no_speech_prob=True,
-            **search,
+
+    def _generate(
+        self,
+        encoded: Any,
+        prompts: Sequence[Sequence[int]],
+        decoding: Decoding,
+        search: dict[str, Any],
+    ) -> list[Any]:
+        """One `generate` call: what was found for each row, the best first."""
+        self._tidy()
+        return list(
+            self._ct2.generate(
+                encoded,
+                prompts,
+                length_penalty=decoding.length_penalty,
+                repetition_penalty=decoding.repetition_penalty,
+                no_repeat_ngram_size=decoding.no_repeat_ngram_size,
+                max_length=max_length(len(prompts[0]), decoding.max_new_tokens),
+                suppress_blank=True,
+                suppress_tokens=self._tokens.suppressed(decoding.suppress_tokens),
+                return_scores=True,
+                return_no_speech_prob=True,
+                **search,
+            )
         )
-        if len(results) != len(asks):
-            raise EngineError(f"{len(asks)} windows were decoded, {len(results)} came back")
-        return list(results)
 
     def _draft(self, ask: Ask, result: Any) -> Draft:
         tokens = tuple(result.sequences_ids[0])

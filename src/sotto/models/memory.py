@@ -12,6 +12,8 @@ int8 formats hold their matrices in 1 byte a number and a float32 scale for each
   the decoder, 2 x 1500 x width; and either those of five beams, 2 x 5 x 224 x width in every layer,
   or, when the words are aligned, the logits of all tokens, 224 x vocabulary, with a layer's
   attention, 3 x heads x 224 x 1500.
+- **Sampling**, by text: the encoder's output and its keys and values once more, those of 224 tokens
+  and one row of logits. A window has five such texts, which take turns where there is no room.
 
 A window that is being encoded is not yet being decoded, so the greater phase counts. 224 tokens are
 half of the decoder's positions: nobody says more in 30 s. A text that runs away takes more, and
@@ -40,13 +42,15 @@ def need_bytes(
     *,
     encode: int = FULL_CALL,
     decode: int = FULL_CALL,
+    sample: int = 1,
     threads: int = 1,
 ) -> int:
     """Bytes of the weights and of what `threads` calls at once work with.
 
-    `encode`, `decode`: windows in one call of the encoder and of the decoder.
+    `encode`, `decode`: windows in one call of the encoder and of the decoder; `sample`: texts
+    sampled in one.
     """
-    calls = threads * working_bytes(shape, compute_type, encode, decode)
+    calls = threads * working_bytes(shape, compute_type, encode, decode, sample)
     return weights_bytes(shape, compute_type) + calls
 
 
@@ -64,16 +68,21 @@ def weights_bytes(shape: Shape, compute_type: str) -> int:
     return matrices + SCALE_BYTES * rows + size * _others(shape)
 
 
-def working_bytes(shape: Shape, compute_type: str, encode: int, decode: int) -> int:
+def working_bytes(
+    shape: Shape, compute_type: str, encode: int, decode: int, sample: int = 1
+) -> int:
     """Bytes that one call works with, beside the weights; the module says of what."""
     width, size = shape.width, float_bytes(compute_type)
     output = size * POSITIONS * width
     encoding = size * 2 * shape.heads * POSITIONS**2 + 12 * output
-    attended = shape.decoder_layers * 2 * output
-    beams = size * shape.decoder_layers * 2 * BEAMS * TEXT * width
-    generating = beams + LOGIT_BYTES * BEAMS * shape.vocabulary
+    heard = output + shape.decoder_layers * 2 * output
+    text = size * shape.decoder_layers * 2 * TEXT * width + LOGIT_BYTES * shape.vocabulary
     aligning = size * TEXT * (shape.vocabulary + 3 * shape.heads * POSITIONS)
-    return max(encode * encoding, decode * (output + attended + max(generating, aligning)))
+    return max(
+        encode * encoding,
+        decode * (heard + max(BEAMS * text, aligning)),
+        sample * (heard + text),
+    )
 
 
 def float_bytes(compute_type: str) -> int:
