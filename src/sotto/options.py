@@ -17,6 +17,8 @@ from sotto.transcript.formats import FORMATS
 FORMAT_NAMES = ", ".join(FORMATS)
 MOST_SUPPRESSED = 5_000
 """Tokens that a job may suppress: CTranslate2 goes through them for every row at every step."""
+MOST_CLIPS = 5_000
+"""Clips of one job; its speech is matched against them."""
 
 
 class VadParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -138,7 +140,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         str | list[float],
         Meta(
             description="Only these stretches: start, end, start, ... in seconds, list or "
-            "comma-separated; without a last end, up to the end of the audio."
+            f"comma-separated, at most {MOST_CLIPS}; without a last end, up to the end of the "
+            "audio."
         ),
     ] = "0"
     channels: Annotated[

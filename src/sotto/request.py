@@ -19,7 +19,7 @@ from sotto.audio.embedded import decode_base64
 from sotto.audio.source import Audio, EmbeddedAudio, PathAudio, UrlAudio
 from sotto.errors import RequestError
 from sotto.languages import LANGUAGES, suggest
-from sotto.options import MOST_SUPPRESSED, Options, VadParameters
+from sotto.options import MOST_CLIPS, MOST_SUPPRESSED, Options, VadParameters
 from sotto.rules import refuse_conflicts, without_effect
 from sotto.transcript.formats import FORMATS
 from sotto.transcript.lines import Lines
@@ -204,6 +204,10 @@ def _clips(value: str | list[float]) -> tuple[Clip, ...]:
         )
     if len(edges) % 2:
         edges.append(math.inf)
+    if len(edges) > 2 * MOST_CLIPS:
+        raise RequestError(
+            "clip_timestamps", f"{len(edges) // 2} stretches: expected at most {MOST_CLIPS}"
+        )
     clips = tuple(Clip(*pair) for pair in zip(edges[::2], edges[1::2], strict=True))
     return () if clips == (Clip(0.0, math.inf),) else clips
 

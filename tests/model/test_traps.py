@@ -190,6 +190,15 @@ def test_a_prompt_is_text_and_begins_no_transcript(recorded, transcribed, base, 
 
 
 @pytest.mark.model
+def test_of_an_endless_prompt_only_the_end_is_read(base):
+    """There, all of it is tokenized: ten seconds for nine megabytes."""
+    for text in ("so it said ", "中文", "!?", "x"):
+        end = base.tokenize(text * 20_000)
+        assert len(end) == PROMPT
+        assert base.tokenize(text * 3_000_000)[1:] == end[1:]
+
+
+@pytest.mark.model
 def test_a_language_is_known_if_the_model_has_a_token_for_it(base, tiny):
     """There, a language without one is left out of the prompt, and the model guesses."""
     assert [base.knows(code) for code in ("en", "su", "yue")] == [True, True, False]

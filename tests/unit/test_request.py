@@ -456,6 +456,12 @@ def test_there_are_few_temperatures_and_none_above_1(first: float, step: float) 
 # Stretches of the audio
 
 
+def test_more_stretches_than_speech_is_matched_against_are_refused() -> None:
+    assert len(asked(clip_timestamps=list(range(10_000))).clips) == 5_000
+    error = refused(clip_timestamps=list(range(10_001)))
+    assert str(error) == "clip_timestamps: 5001 stretches: expected at most 5000"
+
+
 @pytest.mark.parametrize(
     ("value", "clips"),
     [

@@ -6,10 +6,11 @@ is let go, so that memory does not grow with the file.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise, zip_longest
+from itertools import islice, pairwise, zip_longest
 
 import numpy as np
 
@@ -133,15 +134,18 @@ def _packed(heard: Iterable[Heard], clips: Sequence[Span]) -> Iterator[_Cut]:
     tape = Tape()
     speeches: list[Speech] = []
     parts: list[Pcm] = []
+    length = 0
     for block in heard:
         tape.add(block.pcm)
         for speech in (part for whole in block.speeches for part in _within(whole, clips)):
             speeches.append(speech)
             parts.append(tape.copy(speech.padded))
-            while sum(map(len, parts)) > WINDOW:
+            length += len(parts[-1])
+            while length > WINDOW:
                 at = _longest_pause(speeches)
                 yield _glued(speeches[:at], parts[:at])
                 speeches, parts = speeches[at:], parts[at:]
+                length = sum(map(len, parts))
         tape.forget(block.settled)
     if speeches:
         yield _glued(speeches, parts)
@@ -163,11 +167,12 @@ def _longest_pause(speeches: Sequence[Speech]) -> int:
 
 
 def _within(speech: Speech, clips: Sequence[Span]) -> Iterator[Speech]:
-    """The parts of a speech that lie in the clips."""
-    for clip in clips:
-        voice, padded = _common(speech.voice, clip), _common(speech.padded, clip)
-        if voice.start < voice.end:
-            yield Speech(voice, padded)
+    """The parts of a speech that lie in the clips, which are in order."""
+    first = bisect_right(clips, speech.voice.start, key=lambda clip: clip.end)
+    for clip in islice(clips, first, None):
+        if clip.start >= speech.voice.end:
+            break
+        yield Speech(_common(speech.voice, clip), _common(speech.padded, clip))
 
 
 def _common(one: Span, other: Span) -> Span:

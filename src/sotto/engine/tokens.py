@@ -16,6 +16,13 @@ CONTEXT = 448
 """Positions of Whisper's decoder: prompt and text together."""
 
 
+PROMPT_CHARACTERS = 20_000
+"""The end of a prompt, in which its last 223 tokens lie: none has as many as 80 characters.
+
+To tokenize nine million takes ten seconds, in which no other job would be answered.
+"""
+
+
 class Tokens:
     """The tokenizer of one model."""
 
@@ -38,7 +45,7 @@ class Tokens:
         Those that are no text are left out: `<|startoftranscript|>` in a prompt would begin the
         transcript there, with the rest of the prompt as its first words.
         """
-        tokens = self.of().encode(" " + text.strip())
+        tokens = self.of().encode(" " + text.strip()[-PROMPT_CHARACTERS:])
         return tuple(self.of_text(tuple(tokens))[-PROMPT:])
 
     def knows(self, language: str) -> bool:
