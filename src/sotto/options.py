@@ -140,8 +140,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         str | list[float],
         Meta(
             description="Only these stretches: start, end, start, ... in seconds, list or "
-            f"comma-separated, at most {MOST_CLIPS}; without a last end, up to the end of the "
-            "audio."
+            f"comma-separated, at most {MOST_CLIPS} stretches; without a last end, up to the end "
+            "of the audio."
         ),
     ] = "0"
     channels: Annotated[

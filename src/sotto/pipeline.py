@@ -1,7 +1,8 @@
 """One job, top to bottom: audio in, segments out, as they become final.
 
-Invariant: a job holds at most `Tools.windows_ahead` windows of a channel, and whatever ends it -
-success, an error, cancellation - its temporary file is gone and the engine no longer works for it.
+Invariant: a job holds at most `Tools.windows_ahead` windows, or the fewest that its channels need,
+and whatever ends it - success, an error, cancellation - its temporary file is gone and the engine
+no longer works for it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -38,7 +39,7 @@ class Tools:
     """What jobs work with, the same for all jobs in flight.
 
     `decoders` decode, and `threads` run the rest of the front ends. `windows_ahead`: windows of one
-    channel that may be cut and not yet decoded, as things are; it bounds a job's memory.
+    job that may be cut and not yet decoded, as things are; it bounds memory, and channels share it.
     """
 
     net: Fetcher
@@ -62,7 +63,8 @@ async def transcribe(
         transcript.meter.lap("fetch")
         transcript.length_s = await asyncio.to_thread(tools.decoders.length_s, file.path)
         channels = await channels_of(file, request, tools.decoders)
-        spoken = [listen_to(file, channel, request, tools, transcript) for channel in channels]
+        shared = replace(tools, windows_ahead=lambda: tools.windows_ahead() // len(channels))
+        spoken = [listen_to(file, channel, request, shared, transcript) for channel in channels]
         async with aclosing(merged(spoken)) as segments:
             async for segment in segments:
                 yield transcript.keep(segment)

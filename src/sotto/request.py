@@ -164,6 +164,10 @@ def _audio(options: Options) -> Audio:
 
 def _token_ids(value: str | int | list[int]) -> tuple[int, ...]:
     parts: list[Any] = value if isinstance(value, list) else str(value).split(",")
+    if len(parts) > MOST_SUPPRESSED:
+        raise RequestError(
+            "suppress_tokens", f"{len(parts)} token ids: expected at most {MOST_SUPPRESSED}"
+        )
     try:
         ids = tuple(int(part) for part in parts if str(part).strip())
     except ValueError:
@@ -172,12 +176,7 @@ def _token_ids(value: str | int | list[int]) -> tuple[int, ...]:
         raise RequestError(
             "suppress_tokens", f"{shown(value)}: expected token ids such as '-1' or '50364,357'"
         )
-    distinct = tuple(sorted(set(ids)))
-    if len(distinct) > MOST_SUPPRESSED:
-        raise RequestError(
-            "suppress_tokens", f"{len(distinct)} token ids: expected at most {MOST_SUPPRESSED}"
-        )
-    return distinct
+    return tuple(sorted(set(ids)))
 
 
 def _temperatures(options: Options) -> tuple[float, ...]:
@@ -192,6 +191,10 @@ def _temperatures(options: Options) -> tuple[float, ...]:
 def _clips(value: str | list[float]) -> tuple[Clip, ...]:
     """Pairs of seconds in order; the last end may be missing. The whole audio is no clip at all."""
     parts: list[Any] = value if isinstance(value, list) else value.split(",")
+    if len(parts) > 2 * MOST_CLIPS:
+        raise RequestError(
+            "clip_timestamps", f"{len(parts)} seconds: expected at most {2 * MOST_CLIPS}"
+        )
     try:
         edges = [float(part) for part in parts]
     except ValueError:
@@ -204,10 +207,6 @@ def _clips(value: str | list[float]) -> tuple[Clip, ...]:
         )
     if len(edges) % 2:
         edges.append(math.inf)
-    if len(edges) > 2 * MOST_CLIPS:
-        raise RequestError(
-            "clip_timestamps", f"{len(edges) // 2} stretches: expected at most {MOST_CLIPS}"
-        )
     clips = tuple(Clip(*pair) for pair in zip(edges[::2], edges[1::2], strict=True))
     return () if clips == (Clip(0.0, math.inf),) else clips
 

@@ -274,6 +274,28 @@ def test_channels_are_transcribed_each_by_itself_and_told_in_the_order_of_time(w
         assert [s.start_s for s in own] == [s.start_s for s in alone]
 
 
+@pytest.mark.parametrize(("ahead", "cut"), [(10, 10), (2, 6)])
+def test_channels_share_what_a_job_may_have_cut_but_for_the_fewest(workplace, ahead, cut):
+    gate = Gate()
+    sound = np.tile(decode_audio(str(clip("en-long").path)), 10)
+    audio = wav(np.stack([sound, sound], axis=1))
+
+    async def run() -> int:
+        tools = workplace(FakeEngine(fault=gate), ahead=ahead)
+        request = job(audio, channels="split", language="en")
+        work = asyncio.create_task(collected(request, tools))
+        await asyncio.to_thread(gate.await_call)
+        batcher, known = tools.batcher, -1
+        while known != (now := batcher._waiting() + len(batcher._running)):
+            known = now
+            await asyncio.sleep(0.5)
+        gate.open()
+        await work
+        return known
+
+    assert finish(run()) == cut
+
+
 def test_a_channel_on_which_nobody_speaks_is_no_failure(workplace: Workplace):
     segments = finish(collected(job(conversation("en-busy", ""), channels="split"), workplace()))
     assert {segment.channel for segment in segments} == {0}

@@ -401,7 +401,6 @@ def test_a_format_is_taken_in_its_usual_spellings(field: str, spelling: str, nam
         ([], ()),
         ([-1, 7], (-1, 7)),
         ([7, 3, 7, -1], (-1, 3, 7)),
-        ([*range(5_000), *range(5_000)], tuple(range(5_000))),
     ],
 )
 def test_suppressed_tokens_are_a_text_a_number_or_a_list(
@@ -411,8 +410,10 @@ def test_suppressed_tokens_are_a_text_a_number_or_a_list(
 
 
 def test_more_suppressed_tokens_than_a_step_has_time_for_are_refused() -> None:
-    error = refused(suppress_tokens=list(range(5_001)))
-    assert str(error) == "suppress_tokens: 5001 token ids: expected at most 5000"
+    assert len(asked(suppress_tokens=list(range(5_000))).suppress_tokens) == 5_000
+    for value in (list(range(5_001)), ",".join("7" * 5_001)):
+        error = refused(suppress_tokens=value)
+        assert str(error) == "suppress_tokens: 5001 token ids: expected at most 5000"
 
 
 @pytest.mark.parametrize(
@@ -459,7 +460,7 @@ def test_there_are_few_temperatures_and_none_above_1(first: float, step: float) 
 def test_more_stretches_than_speech_is_matched_against_are_refused() -> None:
     assert len(asked(clip_timestamps=list(range(10_000))).clips) == 5_000
     error = refused(clip_timestamps=list(range(10_001)))
-    assert str(error) == "clip_timestamps: 5001 stretches: expected at most 5000"
+    assert str(error) == "clip_timestamps: 10001 seconds: expected at most 10000"
 
 
 @pytest.mark.parametrize(
