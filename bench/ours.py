@@ -20,7 +20,7 @@ from sotto.audio.pcm import RATE
 from sotto.audio.source import SourceFile
 from sotto.audio.vad import listen
 from sotto.audio.windows import cut
-from sotto.engine.arena import TUNABLES
+from sotto.engine import arena
 from sotto.engine.base import Engine
 from sotto.engine.batcher import Batcher
 from sotto.engine.fake import FakeEngine
@@ -31,7 +31,7 @@ from sotto.settings import Settings
 from sotto.transcript.transcript import Transcript
 from sotto.workshop import Workshop
 
-ENVIRON = {"GLIBC_TUNABLES": TUNABLES}
+ENVIRON = {"GLIBC_TUNABLES": arena.TUNABLES}
 """What the image sets for its worker that has to be there when the process starts."""
 LONGEST_S = 12 * 3600.0
 
@@ -124,6 +124,7 @@ STAGES = ("decode", "decode and VAD", "decode, VAD and features")
 
 def front_end(clock: Clock, path: str, stages: str) -> int:
     """A task: these STAGES on this thread alone; how many blocks or windows came out."""
+    arena.share_one()  # as whoever loads a model does
     with clock:
         made: Iterator[Any] = decode(_file(path), LONGEST_S)
         if stages != STAGES[0]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +25,7 @@ from sotto.engine import whisper
 from sotto.engine.base import Ask, Decoded, Thresholds
 from sotto.engine.devices import CPU
 from sotto.engine.whisper import Whisper
-from sotto.errors import EngineError
+from sotto.errors import EngineError, OutOfMemory
 
 pytestmark = pytest.mark.model
 
@@ -324,6 +326,63 @@ def test_a_model_that_is_damaged_is_refused(weights: Path, tmp_path: Path):
     (tmp_path / "model" / "model.bin").write_bytes(b"\0" * 1000)
     with pytest.raises(EngineError, match="tiny"):
         whisper.load("tiny.en", tmp_path / "model", "cpu", "int8", CPU)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (RuntimeError("CUDA failed with error out of memory"), OutOfMemory),
+        (RuntimeError("cuBLAS failed with status CUBLAS_STATUS_ALLOC_FAILED"), OutOfMemory),
+        (MemoryError("std::bad_alloc"), OutOfMemory),
+        (RuntimeError("cuBLAS failed with status CUBLAS_STATUS_NOT_SUPPORTED"), EngineError),
+        (ValueError("The memory of the prompts"), EngineError),
+    ],
+)
+def test_a_lack_of_memory_is_told_from_other_failures(
+    base: Whisper, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[Exception]
+):
+    class Failing:
+        def encode(self, *_: object, **__: object) -> None:
+            raise error
+
+    monkeypatch.setattr(base, "_ct2", Failing())
+    with pytest.raises(kind, match="decoding failed") as caught:
+        base.decode([ask(log_mel(pcm("en-busy"), 80))])
+    assert type(caught.value) is kind
+
+
+STARVED = """
+import resource, sys
+from dataclasses import replace
+from pathlib import Path
+import numpy as np
+from sotto.engine import whisper
+from sotto.engine.devices import CPU
+from sotto.engine.noise import noise
+from sotto.errors import OutOfMemory
+
+engine = whisper.load("tiny.en", Path(sys.argv[1]), "cpu", "int8", replace(CPU, decode=4))
+engine.warm_up()
+one = replace(noise(80, 50256), features=np.zeros((80, 3000), np.float32))
+held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+unlimited = resource.getrlimit(resource.RLIMIT_AS)
+resource.setrlimit(resource.RLIMIT_AS, (held + 60 * 2**20, unlimited[1]))
+try:
+    engine.decode([one] * 4)
+except OutOfMemory as error:
+    print(error)
+resource.setrlimit(resource.RLIMIT_AS, unlimited)
+print(len(engine.decode([one] * 4)))
+"""
+
+
+def test_an_engine_that_gets_no_memory_says_so_and_goes_on(weights: Path):
+    given = [sys.executable, "-c", STARVED, str(weights / "tiny.en")]
+    ran = subprocess.run(given, check=True, capture_output=True, text=True, timeout=120)
+    said, decoded = ran.stdout.splitlines()
+    assert said.startswith("decoding failed: ")
+    assert "memory" in said
+    assert decoded == "4"
 
 
 def test_a_wrong_request_is_the_engines_error_and_it_goes_on(base: Whisper, heard, alone):

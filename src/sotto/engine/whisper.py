@@ -32,6 +32,8 @@ from sotto.models.catalogue import WEIGHTS
 
 FRAMES = WINDOW_S * 100
 """Frames of log-mel that the encoder takes."""
+SHORT_OF_MEMORY = ("out of memory", "failed to allocate", "alloc failed")
+"""What CUDA, MKL's allocator and cuBLAS say, in lower case, when there is no memory left."""
 SHORTEST = 2
 """Frames below which there is nothing to align; times beyond the window's end are harmless."""
 
@@ -321,7 +323,7 @@ def _translated(doing: str) -> Iterator[None]:
     """Raise what CTranslate2 raises as an error of ours that says what failed."""
     try:
         yield
-    except (RuntimeError, ValueError, IndexError, OSError) as error:
+    except (RuntimeError, ValueError, IndexError, OSError, MemoryError) as error:
         text = str(error).lower().replace("_", " ")
-        kind = OutOfMemory if "out of memory" in text else EngineError
-        raise kind(f"{doing}: {first_line(error)}") from error
+        short = isinstance(error, MemoryError) or any(said in text for said in SHORT_OF_MEMORY)
+        raise (OutOfMemory if short else EngineError)(f"{doing}: {first_line(error)}") from error
