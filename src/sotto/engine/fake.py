@@ -37,7 +37,7 @@ class FakeEngine:
     device: str = "cpu"
     mels: int = 80
     multilingual: bool = True
-    vocabulary: int = 50_000
+    vocabulary: int = 51_865
     batch_limit: int = 8
     threads: int = 1
     cost_s: Callable[[int], float] = lambda _: 0.0
