@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from sotto.answer import answer, as_json
+from sotto.engine.base import Engine
 from sotto.engines import Engines
 from sotto.errors import InternalError, JobTimeout, SottoError
 from sotto.pipeline import transcribe
 from sotto.request import Request, parse
 from sotto.settings import Settings
+from sotto.transcript.transcript import Transcript
 from sotto.worker import channel, openai
 from sotto.worker.delivery import Delivery
 from sotto.worker.failure import failure
@@ -119,6 +121,11 @@ async def _answered(request: Request, service: Service, work: Work) -> dict[str,
             async for segment in segments:
                 if request.options.stream:
                     feed.add(segment)
+    # Three hours of words take half a second, in which the other jobs go on.
+    return await asyncio.to_thread(_plain, request, transcript, engine)
+
+
+def _plain(request: Request, transcript: Transcript, engine: Engine) -> dict[str, Any]:
     return as_json(answer(request, transcript, model=engine.model, device=engine.device))
 
 
