@@ -6,7 +6,6 @@ either raises leaves here as EngineError or OutOfMemory.
 
 from __future__ import annotations
 
-import zlib
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -24,6 +23,7 @@ from sotto.engine import arena
 from sotto.engine.base import Ask, Decoded, Decoding, Draft, TimedWord, best, distrusted, is_silence
 from sotto.engine.devices import Batching
 from sotto.engine.noise import noise
+from sotto.engine.repetition import compression_ratio
 from sotto.engine.tokens import Tokens, max_length
 from sotto.engine.words import timed
 from sotto.errors import EngineError, OutOfMemory, first_line
@@ -241,14 +241,13 @@ class Whisper:
         text = self._tokens.text(tokens)
         # generate's score is divided by length ** penalty; the average counts end-of-text too.
         total = result.scores[0] * len(tokens) ** ask.decoding.length_penalty
-        packed = text.strip().encode()
         return Draft(
             tokens=tokens,
             text=text,
             temperature=ask.temperature,
             avg_logprob=float(total / (len(tokens) + 1)),
             no_speech_prob=float(result.no_speech_prob),
-            compression_ratio=len(packed) / len(zlib.compress(packed)),
+            compression_ratio=compression_ratio(text.strip()),
         )
 
     def _translate(
