@@ -4,8 +4,8 @@ Invariant: of ASCII text it is openai-whisper's own number, which is counted in 
 
 Bytes make other scripts look repetitive, since half of Cyrillic's and two thirds of Chinese's say
 nothing but the script: of ordinary Russian one window in six is above 2.4, and would be decoded
-five times more for nothing, and worse. Counted in characters they are where English is, and a text
-that runs in circles is still far above.
+five times more for nothing. Counted in characters they are where English is, and a text that runs
+in circles is still far above.
 """
 
 from __future__ import annotations
