@@ -53,10 +53,9 @@ def plan(
     """Plan how the model called `name` runs on `device`, whose models share the budget.
 
     Where the budget is short, a CPU samples fewer texts at once, and then there are fewer calls at
-    once. A model that fits with one
-    window at a time, but not with one full batch, gets all of the budget: batches shrink where
-    memory ends. Raises EngineError if the weights cannot be read or the device lacks the compute
-    type, OutOfMemory if the budget is too small for one window.
+    once. A model that fits with one window at a time, but not with one full batch, gets all of the
+    budget: batches shrink where memory ends. Raises EngineError if the weights cannot be read or
+    the device lacks the compute type, OutOfMemory if the budget is too small for one window.
     """
     try:
         found = weights.read(folder / WEIGHTS)

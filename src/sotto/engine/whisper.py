@@ -7,8 +7,8 @@ either raises leaves here as EngineError or OutOfMemory.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Hashable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,18 +22,18 @@ from sotto.audio.pcm import WINDOW_S
 from sotto.engine import arena
 from sotto.engine.base import Ask, Decoded, Decoding, Draft, TimedWord, best, distrusted, is_silence
 from sotto.engine.devices import Batching
+from sotto.engine.failures import translated
 from sotto.engine.noise import noise
 from sotto.engine.repetition import compression_ratio
+from sotto.engine.searches import searches
 from sotto.engine.tokens import Tokens, max_length
 from sotto.engine.words import timed
-from sotto.errors import EngineError, OutOfMemory, first_line
+from sotto.errors import EngineError
 from sotto.models import weights
 from sotto.models.catalogue import WEIGHTS
 
 FRAMES = WINDOW_S * 100
 """Frames of log-mel that the encoder takes."""
-SHORT_OF_MEMORY = ("out of memory", "failed to allocate", "alloc failed")
-"""What CUDA, MKL's allocator and cuBLAS say, in lower case, when there is no memory left."""
 SHORTEST = 2
 """Frames below which there is nothing to align; times beyond the window's end are harmless."""
 
@@ -53,7 +53,7 @@ def load(name: str, folder: Path, device: str, compute_type: str, batching: Batc
     if not (folder / "tokenizer.json").is_file():
         raise EngineError(f"model '{name}': {folder.name} has no tokenizer.json")
     placed = arena.loading() if device == "cpu" else nullcontext()
-    with _translated(f"model '{name}' cannot be loaded"), placed:
+    with translated(f"model '{name}' cannot be loaded"), placed:
         model = WhisperModel(
             str(folder),
             device=device,
@@ -93,7 +93,7 @@ class Whisper:
     def warm_up(self) -> None:
         """Decode noise, encoded at its own length; see Engine.warm_up."""
         ask = noise(self.mels, self._tokens.of().eot)
-        with _translated("the warm-up failed"):
+        with translated("the warm-up failed"):
             encoded = self._ct2.encode(_storage(ask.features[None]))
             self._decode([replace(ask, encoded=self._saved(encoded, 0))])
 
@@ -104,7 +104,7 @@ class Whisper:
     def decode(self, asks: Sequence[Ask]) -> list[Decoded | Ask]:
         """One encoder pass for all that is wanted of these windows."""
         self._tidy()
-        with _translated("decoding failed"):
+        with translated("decoding failed"):
             return self._decode(asks)
 
     def _decode(self, asks: Sequence[Ask]) -> list[Decoded | Ask]:
@@ -186,30 +186,14 @@ class Whisper:
             self._tokens.before(a, language, task)
             for a, (language, _) in zip(asks, languages, strict=True)
         ]
+        ask, together = asks[0], max(1, self._batching.sample // len(asks))
         found = [
-            self._generate(encoded, prompts, asks[0].decoding, search)
-            for search in self._searches(asks)
+            self._generate(encoded, prompts, ask.decoding, search)
+            for search in searches(ask.decoding, ask.temperature, together)
         ]
         if any(len(results) != len(asks) for results in found):
             raise EngineError(f"{len(asks)} windows were decoded, {len(found[0])} came back")
         return [max(tries, key=lambda one: one.scores[0]) for tries in zip(*found, strict=True)]
-
-    def _searches(self, asks: Sequence[Ask]) -> Iterator[dict[str, Any]]:
-        """How to call `generate`: once, or as often as it takes to sample all candidates."""
-        decoding, temperature = asks[0].decoding, asks[0].temperature
-        if temperature == 0:
-            # CTranslate2 refuses to look for less than one text.
-            patience = max(decoding.patience, 1 / decoding.beam_size)
-            yield {"beam_size": decoding.beam_size, "patience": patience}
-            return
-        together = max(1, self._batching.sample // len(asks))
-        for done in range(0, decoding.best_of, together):
-            yield {
-                "beam_size": 1,
-                "num_hypotheses": min(together, decoding.best_of - done),
-                "sampling_topk": 0,
-                "sampling_temperature": temperature,
-            }
 
     def _generate(
         self,
@@ -315,14 +299,3 @@ def _padded(features: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _storage(values: NDArray[np.float32]) -> Any:
     return ctranslate2.StorageView.from_array(np.ascontiguousarray(values))
-
-
-@contextmanager
-def _translated(doing: str) -> Iterator[None]:
-    """Raise what CTranslate2 raises as an error of ours that says what failed."""
-    try:
-        yield
-    except (RuntimeError, ValueError, IndexError, OSError, MemoryError) as error:
-        text = str(error).lower().replace("_", " ")
-        short = isinstance(error, MemoryError) or any(said in text for said in SHORT_OF_MEMORY)
-        raise (OutOfMemory if short else EngineError)(f"{doing}: {first_line(error)}") from error
