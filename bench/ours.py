@@ -124,7 +124,9 @@ STAGES = ("decode", "decode and VAD", "decode, VAD and features")
 
 def front_end(clock: Clock, path: str, stages: str) -> int:
     """A task: these STAGES on this thread alone; how many blocks or windows came out."""
-    arena.share_one()  # as whoever loads a model does
+    arena.share_one()
+    with arena.loading():
+        pass  # a worker's model has been loaded before its first job
     with clock:
         made: Iterator[Any] = decode(_file(path), LONGEST_S)
         if stages != STAGES[0]:

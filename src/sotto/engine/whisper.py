@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,8 +51,7 @@ def load(name: str, folder: Path, device: str, compute_type: str, batching: Batc
     """Load a verified model folder; nothing is downloaded. Raises EngineError, OutOfMemory."""
     if not (folder / "tokenizer.json").is_file():
         raise EngineError(f"model '{name}': {folder.name} has no tokenizer.json")
-    placed = arena.loading() if device == "cpu" else nullcontext()
-    with translated(f"model '{name}' cannot be loaded"), placed:
+    with translated(f"model '{name}' cannot be loaded"), arena.loading():
         model = WhisperModel(
             str(folder),
             device=device,
