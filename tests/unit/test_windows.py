@@ -112,13 +112,13 @@ def test_a_packed_window_is_nearly_full_or_the_next_speech_would_not_fit(turns_s
 
 
 def test_a_window_ends_at_the_longest_of_the_pauses_that_leave_it_nearly_full():
-    audio, scored = talk([(8, 0.3), (8, 0.3), (8, 0.8), (4, 0.3), (8, 0.3)])
+    audio, scored = talk([(8.7, 0.3), (8.7, 0.3), (8.7, 0.8), (2, 0.3), (8, 0.3)])
     first, _ = cut(hear(audio, scored))
     assert len(first.voices) == 3
 
 
 def test_what_is_left_behind_a_long_pause_is_cut_again_if_it_does_not_fit():
-    audio, scored = talk([(25, 0.9), (4, 0.3), (29, 2), (1, 5)])
+    audio, scored = talk([(26.2, 0.9), (3, 0.3), (29, 2), (1, 5)])
     windows = list(cut(hear(audio, scored)))
     check_is_cut_from(windows, audio)
     assert sum(len(window.voices) for window in windows) == 4
