@@ -23,7 +23,7 @@ WINDOW = WINDOW_S * RATE
 NEARLY_FULL = 26 * RATE
 """A window may end at a long pause from this length on, although more would fit.
 
-From 22 s on it was 5 to 10 % more CPU time for the same word errors (English in four orders, and
+From 22 s on it was 5 % more CPU time or more for the same word errors (English in four orders, and
 four languages); with no choice of pauses, as full as they get, it was more word errors.
 """
 CLEAR_PAUSE = RATE
