@@ -62,7 +62,7 @@ class Container:
         self.cancelled: asyncio.Queue[str] = asyncio.Queue()
         self.bodies: dict[str, bytes] = {}
         self.chunks: defaultdict[str, list[Any]] = defaultdict(list)
-        self.results: defaultdict[str, Future[Any]] = defaultdict(Future)
+        self.results: dict[str, Future[Any]] = {}
         self._logged = logged
         self._loop = loop
         self._count = 0
@@ -132,6 +132,7 @@ class Container:
         self._count += 1
         input_id = f"in-{self._count}"
         self.bodies[input_id] = body
+        self.results[input_id] = Future()  # one, for two threads: who waits, who answers
         data = serialize_data_format((args, {}), PICKLE)
         item = api_pb2.FunctionGetInputsItem(
             input_id=input_id,
