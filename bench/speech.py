@@ -57,12 +57,15 @@ class LongFile:
     utterances: tuple[Utterance, ...]
 
 
-def long_file(language: str) -> LongFile:
-    """The long file of a language: about 20 to 29 minutes, 16 kHz mono wav."""
-    path = CACHE / f"{language}-long.wav"
+def long_file(language: str, order: int = SEED) -> LongFile:
+    """The long file of a language: about 20 to 29 minutes, 16 kHz mono wav.
+
+    `order` seeds in which order the recordings come, and how long the pauses are.
+    """
+    path = CACHE / (f"{language}-long.wav" if order == SEED else f"{language}-long-{order}.wav")
     listing = path.with_suffix(".json")
     if not listing.exists():
-        sound, utterances = _strung(language)
+        sound, utterances = _strung(language, order)
         _save(path, sound)
         text = json.dumps([asdict(utterance) for utterance in utterances], ensure_ascii=False)
         listing.write_text(text, encoding="utf-8")
@@ -101,9 +104,9 @@ def mp3(minutes: int) -> Path:
     return path
 
 
-def _strung(language: str) -> tuple[Sound, list[Utterance]]:
+def _strung(language: str, order: int) -> tuple[Sound, list[Utterance]]:
     prompts = list(_prompts(language))
-    rng = random.Random(SEED)
+    rng = random.Random(order)
     rng.shuffle(prompts)
     parts: list[Sound] = []
     utterances = []
