@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -117,13 +118,16 @@ def ratio(slow: Sequence[Result], fast: Sequence[Result]) -> float:
 
 
 def cpu_s() -> float:
-    """CPU seconds of this process and of all below it, those included that they have waited for."""
+    """CPU seconds of this process and of all below it, those included that have been waited for."""
+    waited = resource.getrusage(resource.RUSAGE_CHILDREN)
     ticks = 0
     for process in below():
         with suppress(OSError):
             stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8")
             ticks += sum(map(int, stat.rpartition(")")[2].split()[11:15]))
-    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
+    return (
+        time.process_time() + waited.ru_utime + waited.ru_stime + ticks / os.sysconf("SC_CLK_TCK")
+    )
 
 
 def below(process: int | str = "self") -> Iterator[int]:
@@ -164,10 +168,10 @@ class Peak:
 
     def _look(self) -> None:
         while not self._over.wait(self.EVERY_S):
-            self._below = max(self._below, sum(map(_held, below())))
+            self._below = max(self._below, sum(map(held, below())))
 
 
-def _held(process: int) -> int:
+def held(process: int) -> int:
     """Bytes of a process, a page that n processes share being an n-th of it."""
     with suppress(OSError):
         return _told(f"{process}/smaps_rollup", "Pss")

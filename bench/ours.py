@@ -1,6 +1,7 @@
 """Sotto, run as its worker runs it: jobs into `pipeline.transcribe`, all of them at once.
 
-Invariant: everything that the bench knows of Sotto's inside is known here and in `simulated.py`.
+Invariant: how a job is put together out of Sotto's parts is known here and in `simulated.py` alone;
+a scenario takes from Sotto what it replaces or measures by itself.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Rows in, docs/benchmarks.md and its plots out.
 
-Invariant: no number in the report is written by hand; each comes from the last run of its scenario
-on the machine that the report names.
+Invariant: no number in a table or plot is written by hand; each comes from the last run of its
+scenario on the machine that the report names.
 """
 
 from __future__ import annotations
@@ -20,16 +20,18 @@ FRAME = """# Benchmarks
 Generated from `bench/results/` by `python -m bench report`. To measure again:
 
 ```
-make bench                      # everything; about two hours on two cores
-python -m bench long clips      # some scenarios
-python -m bench report          # this page, from the rows
+make bench                                # all but the soak; about three hours on two cores
+.venv/bin/python -m bench long clips      # some scenarios
+.venv/bin/python -m bench report          # this page, from the rows
 ```
 
 **How.** Every measured run is a process of its own; variants take turns (A B C A B C), and medians
-are shown. Wall and CPU seconds leave out the loading of the model, for everyone; the peak of memory
-is that of the whole process. The systems get the same weights, number format and files.
-faster-whisper runs with the number of threads, and batch size, that is fastest here on the first
-three minutes (each row of `bench/results/` says which). Sotto runs as in its image, with memory
+are shown, of as many runs as stands below each table. Memory, the soak and what needs a GPU are
+measured once. Wall and CPU seconds leave out the loading of the model, for everyone; the peak of
+memory is that of the whole process. The systems get the same weights, number format and files. On a
+CPU faster-whisper runs with the number of threads, and batch size, that is fastest there on the
+first three minutes, called as it is measured (up to commit 93e70b3, called with VAD and words);
+rows in `bench/results/` say which. Sotto runs as in its image, with memory
 from one pool and CTranslate2's kernels for AVX-512 where the CPU has it; faster-whisper as it
 comes. Ratios are medians over runs side by side. Rows of commits before 2fd8e71 started
 faster-whisper with what Sotto then set for itself, one OpenMP thread and oneDNN, which may have
@@ -39,6 +41,10 @@ slowed it down.
 in random order with pauses of 0.3 to 1.6 s. Words are known, and where each sentence begins and
 ends to 10 ms. See CREDITS.md for who speaks. It is read speech in quiet rooms: other audio
 will give other numbers.
+"""
+MIXED = """What the last run of each scenario reached on each processor. The commits differ, and
+stand below the tables. Ratios of before 2fd8e71 are to a faster-whisper that may have been slowed
+down, as told above.
 """
 
 
@@ -57,7 +63,8 @@ def goals(
 ) -> Iterator[str]:
     """What Sotto is meant to reach, and what it reached on each kind of processor."""
     heads = sorted({_processor(run) for name in scenarios for run in runs[name]}) or ["measured"]
-    yield f"## Goals\n\n| | goal | {' | '.join(heads)} |\n| --- | --- |{' --- |' * len(heads)}"
+    yield f"## Goals\n\n{MIXED}"
+    yield f"| | goal | {' | '.join(heads)} |\n| --- | --- |{' --- |' * len(heads)}"
     for name, scenario in scenarios.items():
         newest = {_processor(run): run for run in reversed(runs[name])}
         for goal in scenario.GOALS:
@@ -94,7 +101,7 @@ def section(name: str, scenario: Scenario, runs: Sequence[Sequence[Record]]) -> 
             file = f"{plot.name}-{number + 1}.svg" if number else f"{plot.name}.svg"
             if draw(rows, plot, PLOTS / file):
                 yield f"![{plot.label}](benchmarks/{file})\n"
-        yield provenance(run[0])
+        yield provenance(run)
 
 
 def table(scenario: Scenario, rows: Sequence[Row]) -> Iterator[str]:
@@ -106,11 +113,14 @@ def table(scenario: Scenario, rows: Sequence[Row]) -> Iterator[str]:
         yield f"| {row.variant} | {' | '.join(column.cell(row) for column in columns)} |"
 
 
-def provenance(record: Record) -> str:
-    """Where, when and with what the rows were measured."""
+def provenance(run: Sequence[Record]) -> str:
+    """Where, when, with what and how often the rows were measured."""
+    record = run[0]
     machine = record.machine
+    timed = max(len(one.row.values.get("walls_s", ())) for one in run)
+    often = f"; medians of up to {timed} runs" if timed else ""
     gpu = f", {machine['gpu']}" if machine["gpu"] else ""
     place = f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB{gpu}"
     packages = ", ".join(f"{name} {number}" for name, number in record.versions.items())
-    changed = " with changes" if record.dirty else ""
-    return f"<sub>{record.date[:10]}, commit {record.commit}{changed}; {place}; {packages}</sub>\n"
+    commit = f"commit {record.commit}{' with changes' if record.dirty else ''}"
+    return f"<sub>{record.date[:10]}, {commit}; {place}; {packages}{often}</sub>\n"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from concurrent.futures import wait
-from statistics import median
+from statistics import median, median_low
 from typing import Any
 
 from bench.measure import Clock, Task, costs, interleaved
@@ -56,8 +56,9 @@ def run(repeats: int) -> Iterator[Row]:
         values: dict[str, Any] = costs(own)
         values["busy"] = round(median(result.value["busy"] for result in own), 4)
         values["idle"] = round(1 - values["busy"], 4)
-        values["batches"] = len(own[0].value["calls"])
-        values["rows_a_batch"] = round(sum(own[0].value["calls"]) / values["batches"], 2)
+        calls = [result.value["calls"] for result in own]
+        values["batches"] = median_low(len(rows) for rows in calls)
+        values["rows_a_batch"] = round(median(sum(rows) / len(rows) for rows in calls), 2)
         yield Row("device", name, values)
 
 

@@ -3,10 +3,10 @@
 Eight callers send, one job after another, clips as base64, clips for the stream, clips with the
 channels split, jobs that are cancelled as they run, and jobs that cannot work: no audio, noise for
 base64, an option that does not exist, an address that must not be opened. Every three minutes the
-worker's memory, open files, threads and temporary files are counted, once the jobs in flight have
-ended and the connections that were kept for the next ones are closed. What was in work last moves
-the memory by some ten MB, so growth is the median of the last three marks less that of the first
-three from the sixth minute on.
+worker's memory, open files, threads, processes and temporary files are counted, its decoders'
+included, once the jobs in flight have ended and the connections that were kept for the next ones
+are closed. What was in work last moves the memory by some ten MB, so growth is the median of the
+last three marks less that of the first three from the sixth minute on.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 
 import aiohttp
 
-from bench.measure import Clock, Task, measured
+from bench.measure import Clock, Task, below, held, measured
 from bench.rows import SEED, Row
 from bench.speech import clips
 from bench.table import Column, Goal, Plot
@@ -36,6 +36,7 @@ COLUMNS = (
     Column("grown_mb", "growth", ".1f"),
     Column("files", "open files", "d"),
     Column("threads", "threads", "d"),
+    Column("processes", "processes", "d"),
     Column("temporary", "temporary files", "d"),
     Column("answered", "jobs answered", "d"),
     Column("refused", "refused", "d"),
@@ -106,23 +107,19 @@ async def _soak(sounds: list[dict[str, Any]], minutes: int, temp: Path) -> list[
             caller = Caller(session, worker, sounds, begun + 60 * mark)
             await asyncio.gather(*(caller.call(rng, done) for _ in range(CALLERS)))
             await asyncio.sleep(IDLE_S)
-            marks.append({"minutes": mark, **held(worker.pid, temp), **_counted(done)})
+            marks.append({"minutes": mark, **holding(worker.pid, temp), **_counted(done)})
             print(f"  {marks[-1]}", flush=True)
     return marks
 
 
-def held(pid: int, temp: Path) -> dict[str, Any]:
-    """What a process holds: MB of memory, open files, threads; and the files in `temp`."""
-    process = Path(f"/proc/{pid}")
-    status = dict(
-        line.split(":", 1)
-        for line in (process / "status").read_text(encoding="ascii").splitlines()
-        if ":" in line
-    )
+def holding(pid: int, temp: Path) -> dict[str, Any]:
+    """What a process and those below it hold, MB of memory among it; and the files in `temp`."""
+    processes = [Path("/proc") / str(one) for one in (pid, *below(pid))]
     return {
-        "rss_mb": round(int(status["VmRSS"].split()[0]) * 1024 / 1e6, 1),
-        "files": sum(1 for _ in (process / "fd").iterdir()),
-        "threads": int(status["Threads"]),
+        "rss_mb": round(sum(held(int(process.name)) for process in processes) / 1e6, 1),
+        "files": sum(1 for process in processes for _ in (process / "fd").iterdir()),
+        "threads": sum(1 for process in processes for _ in (process / "task").iterdir()),
+        "processes": len(processes),
         "temporary": sum(1 for _ in temp.rglob("*")),
     }
 

@@ -125,6 +125,13 @@ def work(clock: Clock, seconds: float) -> str:
     return "done"
 
 
+def handed_on(clock: Clock, seconds: float) -> None:
+    """A task whose work another process does, which has ended when the clock stops."""
+    code = f"import time\nwhile time.process_time() < {seconds}: pass"
+    with clock:
+        subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def broken(_clock: Clock) -> None:
     """A task that fails."""
     raise ValueError("on purpose")
@@ -136,6 +143,10 @@ def test_a_task_is_measured_in_its_own_process_and_inside_the_clock_only() -> No
     assert result.cpu_s >= 0.1
     assert result.wall_s >= 0.1
     assert result.peak_mb > 5
+
+
+def test_what_a_process_did_counts_when_it_has_ended() -> None:
+    assert measured(Task(f"{HERE}:handed_on", {"seconds": 0.3})).cpu_s >= 0.3
 
 
 SEEN = """
