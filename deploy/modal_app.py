@@ -42,7 +42,7 @@ CORES = 4.0
 takes some ten seconds of one."""
 MEMORY_MIB = 8192
 FULL_CALLS = (CUDA.threads + 1) * CUDA.decode
-"""Jobs of one window each that keep a GPU's calls full: one call at work, the next one waiting."""
+"""Jobs of one window each that keep a GPU's calls full: some at work, the next one waiting."""
 
 
 class BakeFailed(Exception):

@@ -29,7 +29,8 @@ class Answer(msgspec.Struct, frozen=True):
 
     segments: Annotated[tuple[SegmentRecord, ...], Meta(description="The subtitles.")]
     detected_language: Annotated[
-        str | None, Meta(description="Language code, given or detected; null if nobody speaks.")
+        str | None,
+        Meta(description="Language code, given or detected; null if nobody speaks to detect it."),
     ]
     language_probability: Annotated[
         float | None, Meta(description="Belief in the language; 1 if it was given.")
@@ -46,7 +47,7 @@ class Answer(msgspec.Struct, frozen=True):
     ]
     uncovered_s: Annotated[
         float,
-        Meta(description="Seconds of speech for which no words were found, even when asked twice."),
+        Meta(description="Seconds of speech for which no words were found, even when asked again."),
     ]
     word_timestamps: Annotated[
         tuple[WordRecord, ...] | msgspec.UnsetType,

@@ -23,7 +23,7 @@ The tree (a class owns its code; a group has none of its own and is never raised
       JobTimeout           timeout
       InternalError        internal
 
-Invariant: a library's exceptions are translated in the one module that imports the library, and
+Invariant: a library's exceptions are translated where the library is called, and
 whatever is still not a SottoError when it reaches the worker becomes InternalError.
 """
 

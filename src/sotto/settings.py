@@ -152,7 +152,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         int,
         Meta(
             ge=0,
-            description="Jobs in flight on this worker; 0: as many as the device's memory feeds.",
+            description="Jobs in flight on this worker; 0: as many as keep the device busy, and "
+            "on a GPU as its memory feeds.",
         ),
     ] = 0
     job_timeout_s: Annotated[

@@ -121,7 +121,9 @@ def _sample(at_s: float) -> int:
 def cut(
     heard: Iterable[Heard], *, keep_silence: bool = False, clips: Sequence[Span] = ()
 ) -> Iterator[Window]:
-    """Pack speech into windows, as full as they get; with `keep_silence`, tile all of the audio.
+    """Pack speech into windows; with `keep_silence`, tile all of the audio.
+
+    A window is full, or ends at a long pause from NEARLY_FULL on.
 
     `clips`: the only stretches of the file that are wanted, in order; none means all of it.
     """
