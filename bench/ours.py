@@ -93,6 +93,7 @@ def with_engine(
         batcher = Batcher(engine)
         try:
             await asyncio.to_thread(workshop.warm_up)  # as a worker does before its first job
+            _as_loaded()
             with clock:
                 return await asyncio.gather(*(job(workshop, one, batcher) for one in requests))
         finally:
@@ -126,8 +127,7 @@ STAGES = ("decode", "decode and VAD", "decode, VAD and features")
 def front_end(clock: Clock, path: str, stages: str) -> int:
     """A task: these STAGES on this thread alone; how many blocks or windows came out."""
     arena.share_one()
-    with arena.loading():
-        pass  # a worker's model has been loaded before its first job
+    _as_loaded()
     with clock:
         made: Iterator[Any] = decode(_file(path), LONGEST_S)
         if stages != STAGES[0]:
@@ -135,6 +135,12 @@ def front_end(clock: Clock, path: str, stages: str) -> int:
         if stages == STAGES[2]:
             made = (log_mel(window.pcm, 80) for window in cut(made))
         return sum(1 for _ in made)
+
+
+def _as_loaded() -> None:
+    """Memory comes as it does once a model is there, which a worker has before its first job."""
+    with arena.loading():
+        pass
 
 
 def voice_ends_s(path: str | Path) -> list[float]:
