@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import itertools
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
+from typing import ClassVar
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -376,7 +379,125 @@ def test_when_one_of_two_engine_threads_dies_the_windows_of_the_other_fail_too(s
     assert not batcher.healthy
 
 
+def test_a_window_that_is_tried_again_fails_too_when_the_thread_that_took_it_dies(start, gate):
+    taken, die = threading.Event(), threading.Event()
+
+    def fault(asks: Sequence[Ask]) -> None:
+        if number(asks[0]) in {8, 9}:
+            gate(asks)
+        if asks[0].temperature:
+            taken.set()
+            assert die.wait(HANG_S)
+            raise SystemExit
+
+    engine = FakeEngine(threads=2, fault=fault, distrust=lambda one: number(one) == 1)
+    batcher = start(engine)
+    for one in (8, 9):
+        batcher.submit(f"job {one}", ask(one))
+        gate.await_call()
+    futures = {one: batcher.submit(f"job {one}", ask(one)) for one in (1, 2, 3, 4)}
+    # The thread that has put window 1 back stays busy with its call's other window meanwhile.
+    futures[2].add_done_callback(lambda _: taken.wait(HANG_S))
+    gate.open()
+    assert taken.wait(HANG_S)
+    assert result(batcher.submit("job 5", ask(5))) == alone(5)
+    die.set()
+    assert isinstance(error(futures[1]), EngineError)
+
+
+# Memory of the device.
+
+
+def test_a_lone_window_without_memory_is_tried_once_more_without_other_calls(start, gate):
+    others: set[int] = set()
+
+    def fault(asks: Sequence[Ask]) -> None:
+        mine = {number(one) for one in asks}
+        others.update(mine)
+        try:
+            if 1 in mine and others > mine:
+                raise OutOfMemory("another call holds it")
+            gate(asks)
+        finally:
+            others.difference_update(mine)
+
+    batcher = start(FakeEngine(threads=2, fault=fault))
+    slow = batcher.submit("slow", ask(2))
+    gate.await_call()
+    wanted = batcher.submit("wanted", ask(1))
+    late = batcher.submit("late", ask(3))
+    gate.let(1)
+    gate.await_call()
+    assert gate.rows == [[2], [1]]
+    gate.open()
+    assert [result(one) for one in (slow, wanted, late)] == [alone(2), alone(1), alone(3)]
+    assert batcher.limit == 8
+
+
+def test_two_lone_windows_without_memory_take_turns_and_fail_each_by_itself(start):
+    both = threading.Barrier(2)
+    calls: list[int] = []
+
+    def fault(asks: Sequence[Ask]) -> None:
+        calls.append(number(asks[0]))
+        if number(asks[0]) in {1, 2}:
+            if len(calls) <= 2:
+                both.wait(HANG_S)
+            raise OutOfMemory("never enough")
+
+    batcher = start(FakeEngine(threads=2, fault=fault))
+    futures = [batcher.submit(f"job {one}", ask(one)) for one in (1, 2)]
+    assert all(isinstance(error(future), OutOfMemory) for future in futures)
+    assert sorted(calls) in ([1, 1, 2], [1, 2, 2], [1, 1, 2, 2])
+    assert result(batcher.submit("next", ask(3))) == alone(3)
+
+
+class Holding(FakeEngine):
+    """Fails with out of memory for more than one window, and knows what failed calls still hold."""
+
+    held: ClassVar[list[weakref.ref[Ask]]] = []
+    alive: ClassVar[list[int]] = []
+
+    def decode(self, asks: Sequence[Ask]) -> list[Decoded | Ask]:
+        self.alive.append(sum(ref() is not None for ref in self.held))
+        encoded = np.zeros(4)
+        self.held.append(weakref.ref(encoded))
+        if len(asks) > 1:
+            raise OutOfMemory("no room")
+        return super().decode(asks)
+
+
+def test_a_call_that_failed_holds_no_memory_while_its_windows_are_tried_again(busy, gate):
+    engine = Holding()
+    batcher = busy(engine)
+    futures = [batcher.submit(f"job {one}", ask(one)) for one in range(1, 5)]
+    gate.open()
+    assert [result(future) for future in futures] == [alone(one) for one in range(1, 5)]
+    assert set(engine.alive) == {0}
+
+
 # Taking windows back.
+
+
+def test_windows_cancelled_while_their_call_fails_are_not_tried_again(busy, gate):
+    batcher = busy()
+    engine = batcher.engine
+
+    def fault(asks: Sequence[Ask]) -> None:
+        gate(asks)
+        if len(asks) > 2:
+            raise EngineError("too many")
+
+    engine.fault = fault
+    futures = {one: batcher.submit(f"job {one}", ask(one)) for one in (1, 2, 3, 4)}
+    gate.let(1)
+    gate.await_call()
+    assert futures[1].cancel()
+    assert futures[2].cancel()
+    assert futures[4].cancel()
+    gate.open()
+    assert result(futures[3]) == alone(3)
+    assert gate.rows == [[0], [1, 2, 3, 4], [3]]
 
 
 def test_a_cancelled_window_is_never_decoded(busy, gate):

@@ -67,6 +67,8 @@ class Batcher:
         self._queues: OrderedDict[Hashable, deque[Ticket]] = OrderedDict()
         self._changed = threading.Condition()
         self._running: set[Ticket] = set()
+        self._calls = 0  # threads that are at a call
+        self._alone = 0  # of those that are not, how many want to be at the only one
         self._closing = False
         self._fault: BaseException | None = None
         self._threads = [
@@ -117,9 +119,12 @@ class Batcher:
         """An engine thread's life. It holds no policy."""
         try:
             while batch := self._next():
-                self._run(batch)
-                with self._changed:
-                    self._running.difference_update(batch)
+                try:
+                    self._run(batch)
+                finally:
+                    with self._changed:
+                        self._calls -= 1
+                        self._changed.notify_all()
         except BaseException as error:
             with self._changed:
                 self._fault = error
@@ -131,8 +136,9 @@ class Batcher:
         """Wait for work; an empty list means that there will be none."""
         with self._changed:
             while not self._closing and self._fault is None:
-                if batch := self._take():
+                if not self._alone and (batch := self._take()):
                     self._running.update(batch)
+                    self._calls += 1
                     return batch
                 self._changed.wait()
             return []
@@ -162,38 +168,76 @@ class Batcher:
             else:
                 del self._queues[job]
 
-    def _run(self, batch: list[Ticket]) -> None:
+    def _run(self, batch: list[Ticket], *, alone: bool = False) -> None:
         """Decode a batch; one that fails is tried again in halves, so that only the bad one fails.
 
-        Out of memory with more than one window halves the limit for good.
+        Out of memory with more than one window halves the limit for good; with one, while other
+        calls hold memory, it is tried once more without them.
         """
         try:
             results = self.engine.decode([ticket.ask for ticket in batch])
             if len(results) != len(batch):
                 raise EngineError(f"{len(batch)} windows went in, {len(results)} came out")
         except Exception as error:
-            if isinstance(error, OutOfMemory) and len(batch) > 1:
-                self._limit = min(self._limit, batch[0].ask.weight * len(batch) // 2)
-            if len(batch) > 1:
-                middle = len(batch) // 2
-                self._run(batch[:middle])
-                self._run(batch[middle:])
-            else:
+            full = isinstance(error, OutOfMemory)
+            if len(batch) == 1 and not (full and not alone and self._calls > 1):
                 _fail(batch[0], error)
+                self._ended(batch[0])
+                return
+        else:
+            for ticket, result in zip(batch, results, strict=True):
+                if isinstance(result, Ask):
+                    self._again(ticket, result)
+                else:
+                    with suppress(InvalidStateError):  # cancelled while it ran
+                        ticket.future.set_result(result)
+                    self._ended(ticket)
             return
-        for ticket, result in zip(batch, results, strict=True):
-            if isinstance(result, Ask):
-                self._again(ticket, result)
-            else:
-                with suppress(InvalidStateError):  # cancelled while it ran
-                    ticket.future.set_result(result)
+        # Out of the handler, since the error holds the failed call's memory as long as it lives.
+        if len(batch) == 1:
+            self._run_alone(batch)
+            return
+        if full:
+            self._limit = min(self._limit, batch[0].ask.weight * len(batch) // 2)
+        middle = len(batch) // 2
+        for half in (batch[:middle], batch[middle:]):
+            self._run_wanted(half)
+
+    def _run_wanted(self, batch: list[Ticket]) -> None:
+        """Decode what has not been cancelled since."""
+        wanted = [ticket for ticket in batch if not ticket.future.cancelled()]
+        for ticket in batch:
+            if ticket not in wanted:
+                self._ended(ticket)
+        if wanted:
+            self._run(wanted)
+
+    def _run_alone(self, batch: list[Ticket]) -> None:
+        """Decode once every other call has ended, and before another begins."""
+        with self._changed:
+            self._alone += 1
+            self._calls -= 1
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._calls)
+            self._calls += 1
+        try:
+            self._run(batch, alone=True)
+        finally:
+            with self._changed:
+                self._alone -= 1
+                self._changed.notify_all()
 
     def _again(self, ticket: Ticket, ask: Ask) -> None:
         """Queue a window for its next temperature, before the rest of its job."""
         ticket.ask = ask
         with self._changed:
+            self._running.discard(ticket)  # at once: another thread may take it in a moment
             self._queues.setdefault(ticket.job, deque()).appendleft(ticket)
             self._changed.notify()
+
+    def _ended(self, ticket: Ticket) -> None:
+        with self._changed:
+            self._running.discard(ticket)
 
     def _fail_waiting(self, error: EngineError) -> None:
         with self._changed:
