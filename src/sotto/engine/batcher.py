@@ -171,8 +171,8 @@ class Batcher:
     def _run(self, batch: list[Ticket], *, alone: bool = False) -> None:
         """Decode a batch; one that fails is tried again in halves, so that only the bad one fails.
 
-        Out of memory with more than one window halves the limit for good; with one, while other
-        calls hold memory, it is tried once more without them.
+        Out of memory with more than one window halves the limit for good; with one, where other
+        threads' calls may hold memory, it is tried once more without them.
         """
         try:
             results = self.engine.decode([ticket.ask for ticket in batch])
@@ -180,7 +180,7 @@ class Batcher:
                 raise EngineError(f"{len(batch)} windows went in, {len(results)} came out")
         except Exception as error:
             full = isinstance(error, OutOfMemory)
-            if len(batch) == 1 and not (full and not alone and self._calls > 1):
+            if len(batch) == 1 and not (full and not alone and len(self._threads) > 1):
                 _fail(batch[0], error)
                 self._ended(batch[0])
                 return
