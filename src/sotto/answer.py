@@ -46,8 +46,11 @@ class Answer(msgspec.Struct, frozen=True):
         float, Meta(description="Seconds of audio that were decoded, silence left out.")
     ]
     uncovered_s: Annotated[
-        float,
-        Meta(description="Seconds of speech for which no words were found, even when asked again."),
+        float | None,
+        Meta(
+            description="Seconds of speech for which no words were found, even when asked again; "
+            "null with `without_timestamps`, where it is not known."
+        ),
     ]
     word_timestamps: Annotated[
         tuple[WordRecord, ...] | msgspec.UnsetType,
@@ -85,7 +88,7 @@ def answer(request: Request, transcript: Transcript, *, model: str, device: str)
         model=encodable(model),
         duration=round(transcript.duration_s, 3),
         duration_after_vad=round(transcript.decoded_s, 3),
-        uncovered_s=round(transcript.uncovered_s, 3),
+        uncovered_s=None if transcript.uncovered_s is None else round(transcript.uncovered_s, 3),
         word_timestamps=words if with_words else msgspec.UNSET,
         timings={stage: round(s, 3) for stage, s in transcript.seconds().items()},
         warnings=tuple(encodable(warning) for warning in transcript.warnings),

@@ -24,7 +24,7 @@ from sotto.audio.vad import VadOptions, listen, vad_options
 from sotto.audio.windows import Window, cut
 from sotto.decoding import Featured, in_order
 from sotto.engine.batcher import Batcher
-from sotto.errors import RequestError
+from sotto.errors import AudioEmpty, RequestError
 from sotto.merging import merged
 from sotto.request import Request
 from sotto.transcript.segments import Segment
@@ -96,10 +96,15 @@ async def listen_to(
 async def channels_of(
     file: SourceFile, request: Request, decoders: Decoders
 ) -> Sequence[int | None]:
-    """The channels to transcribe, each by itself; None stands for all of them mixed."""
+    """The channels to transcribe, each by itself; None stands for all of them mixed.
+
+    Raises RequestError if there are too many, AudioEmpty if there is none.
+    """
     if request.options.channels == "mix":
         return [None]
     count = await asyncio.to_thread(decoders.count_channels, file)
+    if count == 0:
+        raise AudioEmpty("the audio track has no channel")
     if count > MOST_CHANNELS:
         raise RequestError(
             "channels",

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, closing
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
@@ -20,11 +21,11 @@ from tests.sound import wav
 from tests.speech_data import clip
 
 from sotto.audio.decoders import Decoders
-from sotto.audio.source import SourceLimits
+from sotto.audio.source import SourceFile, SourceLimits
 from sotto.engine.base import Ask
 from sotto.engine.batcher import Batcher
 from sotto.engine.fake import FakeEngine
-from sotto.errors import AudioTooLong, AudioUndecodable, EngineError
+from sotto.errors import AudioEmpty, AudioTooLong, AudioUndecodable, EngineError
 from sotto.net import Net, NetLimits
 from sotto.pipeline import Tools, transcribe
 from sotto.request import Request, parse
@@ -272,6 +273,17 @@ def test_channels_are_transcribed_each_by_itself_and_told_in_the_order_of_time(w
         own = [segment for segment in segments if segment.channel == channel]
         assert [s.text for s in own] == [s.text for s in alone]
         assert [s.start_s for s in own] == [s.start_s for s in alone]
+
+
+def test_a_track_without_a_channel_is_an_error_and_no_empty_answer(workplace):
+    class Deaf(Decoders):
+        def count_channels(self, file: SourceFile) -> int:
+            return 0
+
+    with closing(Deaf()) as deaf:
+        tools = replace(workplace(), decoders=deaf)
+        with pytest.raises(AudioEmpty, match="no channel"):
+            finish(collected(job(speech("en-busy"), channels="split"), tools))
 
 
 @pytest.mark.parametrize(("ahead", "cut"), [(10, 10), (2, 6)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -176,7 +177,7 @@ def test_text_without_an_end_is_given_out_while_it_goes_on():
 
 def translated(*parts: Part) -> list[Segment]:
     assembly = Assembly(pause_s=math.inf, with_words=False)
-    segments = [s for each in parts for s in assembly.add(translated_words(each))]
+    segments = [s for each in parts for s in assembly.add(translated_words([each]))]
     return [*segments, *assembly.finish()]
 
 
@@ -195,6 +196,73 @@ def test_a_translated_sentence_may_go_on_in_the_next_window():
         part("x " * 4, start_s=2, translation=" a dream. Truly."),
     )
     assert texts(segments) == ["I have a dream.", "Truly."]
+
+
+def voiced(whole: Part, *voices_s: tuple[float, float]) -> Part:
+    """The part with these voices in place of its one."""
+    voices = tuple(Span(round(start * RATE), round(end * RATE)) for start, end in voices_s)
+    return Part(replace(whole.window, voices=voices), whole.decoded)
+
+
+@pytest.mark.parametrize(
+    ("asked_again", "cues"),
+    [
+        ([(5, 30)], [("Hello.", 0, 5), ("Then.", 5, 30)]),
+        ([(5, 12), (20, 30)], [("Hello.", 0, 5), ("Then.", 5, 30)]),
+        ([(0, 10)], [("Then.", 0, 10), ("Hello.", 10, 30)]),
+        ([(0.05, 10)], [("Then.", 0.05, 10), ("Hello.", 10, 30)]),
+        ([(0, 30)], [("Hello.", 0, 30), ("Then.", 30, 30)]),
+    ],
+)
+def test_a_translation_keeps_to_the_speech_that_was_not_asked_for_again(asked_again, cues):
+    first = voiced(part("x " * 60, translation=" Hello."), (0, 30))
+    second = voiced(part("x " * 60, translation=" Then."), *asked_again)
+    assembly = Assembly(pause_s=math.inf, with_words=False)
+    segments = [*assembly.add(translated_words([first, second])), *assembly.finish()]
+    assert [(s.text.strip(), s.start_s, s.end_s) for s in segments] == cues
+
+
+def test_the_parts_of_a_translation_come_in_the_order_of_time():
+    first = voiced(part("x " * 60, translation=" One. Two."), (0, 8), (9, 14), (16, 30))
+    second = voiced(part("x " * 60, translation=" Three. Four."), (16, 22))
+    third = voiced(part("x " * 60, translation=" Five."), (20, 22))
+    assembly = Assembly(pause_s=math.inf, with_words=False)
+    words = translated_words([first, second, third])
+    segments = [*assembly.add(words), *assembly.finish()]
+    assert texts(segments) == ["One.", "Two.", "Three.", "Four.", "Five."]
+    assert [s.start_s for s in segments] == sorted(s.start_s for s in segments)
+    assert segments[1].end_s == 14
+    assert (segments[2].start_s, segments[3].end_s) == (16, 20)
+
+
+# What a segment says of its window.
+
+
+def in_language(whole: Part, language: str) -> Part:
+    return Part(whole.window, replace(whole.decoded, language=language))
+
+
+def test_a_segment_of_words_held_back_is_of_the_window_that_its_first_word_came_from():
+    first = part("and so " * 5, start_s=0)
+    later = part("he went on " * 8, start_s=5)
+    later = Part(
+        later.window, replace(later.decoded, draft=replace(later.decoded.draft, avg_logprob=-0.75))
+    )
+    segments = assembled(first, later)
+    assert len(segments) > 2
+    assert {(s.seek, s.avg_logprob) for s in segments if s.start_s >= 5} == {(500, -0.75)}
+    assert (segments[0].seek, segments[0].avg_logprob) == (0, -0.25)
+
+
+def test_a_segment_has_one_language():
+    segments = assembled(
+        in_language(part("and so he said", start_s=0), "en"),
+        in_language(part("no quiero nada", start_s=2), "es"),
+    )
+    assert [(s.language, s.text.strip(), s.seek) for s in segments] == [
+        ("en", "and so he said", 0),
+        ("es", "no quiero nada", 200),
+    ]
 
 
 def test_a_window_without_translation_gives_no_cue():

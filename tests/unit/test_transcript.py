@@ -144,6 +144,23 @@ def test_speech_that_a_second_try_found_is_not_counted_and_its_words_are_in_plac
     assert [(s.start_s, s.end_s) for s in transcript.segments] == [(0.0, 1.0), (1.0, 3.0)]
 
 
+def test_speech_asked_for_again_in_vain_is_no_silent_window():
+    transcript = Growing()
+    again = part("hm", start_s=1.0, spoken_s=2.0)
+    again = Part(again.window, again.decoded.silenced())
+    transcript.add(part("one two.", spoken_s=3.0), again)
+    transcript.end()
+    assert transcript.uncovered_s == pytest.approx(2.0)
+    assert transcript.warnings == []
+
+
+def test_without_alignment_it_is_not_known_what_was_missed():
+    transcript = Growing()
+    transcript.add(part("He came.", spoken_s=30.0, words=None))
+    transcript.add(part("She left.", start_s=30.0, words=None))
+    assert transcript.uncovered_s is None
+
+
 def test_channels_are_numbered_together_and_add_up():
     transcript = Transcript()
     left, right = (transcript.track(channel, ENGLISH) for channel in (0, 1))

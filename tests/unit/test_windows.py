@@ -246,6 +246,29 @@ def test_an_hour_of_audio_is_never_held_at_once(turn: tuple[float, float], keep_
 # Only some of the file.
 
 
+@pytest.mark.parametrize("keep_silence", [False, True], ids=["speech", "everything"])
+def test_what_comes_after_the_last_clip_is_not_held(keep_silence: bool):
+    alive: set[int] = set()
+    most = 0
+
+    def stream() -> Iterator[Pcm]:
+        nonlocal most
+        for number in range(600 * RATE // BLOCK):
+            block = np.full(BLOCK, 0.1, np.float32)
+            alive.add(number)
+            weakref.finalize(block, alive.discard, number)
+            yield block
+            most = max(most, len(alive))
+
+    def score(pcm: Pcm) -> Pcm:
+        return np.resize(np.array([1.0] * 40 + [0.0] * 30, np.float32), len(pcm) // FRAME)
+
+    clips = [Span(0, 5 * RATE), Span(20 * RATE, 30 * RATE)]
+    windows = list(cut(listen(stream(), OPTIONS, score), keep_silence=keep_silence, clips=clips))
+    assert max(piece.end for window in windows for piece in window.pieces) <= 30 * RATE
+    assert most * BLOCK <= 90 * RATE
+
+
 @st.composite
 def stretches(draw: st.DrawFn) -> list[Span]:
     """Up to three stretches in order, which may reach beyond the end of the file."""

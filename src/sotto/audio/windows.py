@@ -213,8 +213,8 @@ def _tiles(heard: Iterable[Heard], clips: Sequence[Span]) -> Iterator[_Cut]:
             if start < end:
                 tile = Span(start, end)
                 yield (tile,), _inside(voices, tile), tape.copy(tile)
-            start = max(end, left[0].start) if left else end
-        tape.forget(start)
+            start = max(end, left[0].start) if left else tape.end
+        tape.forget(start if left else tape.end)
 
 
 def _inside(voices: deque[Span], tile: Span) -> tuple[Span, ...]:

@@ -6,9 +6,9 @@ of a window is held back until the next window shows where it ends.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import zip_longest
+from itertools import chain, zip_longest
 
 from sotto.audio.pcm import RATE, Span
 from sotto.audio.windows import Window
@@ -20,6 +20,8 @@ from sotto.transcript.words import Word, Words
 
 HELD_S = 4 * LONGEST_S
 """Text without the end of a sentence is held back no longer than this."""
+SLIVER = RATE // 10
+"""What is left of a voice and has no more samples than this is no place for a text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class Assembly:
         self._pause_s = pause_s
         self._with_words = with_words
         self._open: list[PlacedWord] = []
-        self._origin: Part | None = None
+        self._origins: list[Part] = []  # of the words that are open
         self._said_s = 0.0
         self._count = 0
 
@@ -77,11 +79,10 @@ class Assembly:
         timed = monotonic([word for word, _ in words], self._said_s)
         for word, (_, origin) in zip(timed, words, strict=True):
             self._said_s = word.end_s
-            if self._open and self._ends_before(word):
+            if self._open and self._ends_before(word, origin):
                 segments += self.finish()
-            if not self._open:
-                self._origin = origin
             self._open.append(word)
+            self._origins.append(origin)
             if word.end_s - self._open[0].start_s > HELD_S:
                 segments += self._shortened()
         return segments
@@ -105,21 +106,27 @@ class Assembly:
 
     def finish(self) -> list[Segment]:
         """Close what is still open."""
-        words, self._open = self._open, []
-        if not words or self._origin is None:
-            return []
-        return [self._segment(part, self._origin) for part in fitted(words)]
+        return self._closed(fitted(self._open)) if self._open else []
 
     def _shortened(self) -> list[Segment]:
         """Close all but the last part of a text that goes on and on without an end."""
-        *whole, rest = fitted(self._open)
-        segments = [self._segment(part, self._origin) for part in whole if self._origin]
-        self._open = rest
+        return self._closed(fitted(self._open)[:-1])
+
+    def _closed(self, parts: Sequence[list[PlacedWord]]) -> list[Segment]:
+        """Segments of the first words that are open, each of the window of its first word."""
+        segments = []
+        for words in parts:
+            segments.append(self._segment(words, self._origins[0]))
+            del self._open[: len(words)], self._origins[: len(words)]
         return segments
 
-    def _ends_before(self, word: PlacedWord) -> bool:
+    def _ends_before(self, word: PlacedWord, origin: Part) -> bool:
         last = self._open[-1]
-        return ends_sentence(last.text) or word.start_s - last.end_s >= self._pause_s
+        return (
+            ends_sentence(last.text)
+            or word.start_s - last.end_s >= self._pause_s
+            or origin.decoded.language != self._origins[-1].decoded.language
+        )
 
     def _segment(self, words: list[PlacedWord], origin: Part) -> Segment:
         timed = Words(Word(w.text, w.start_s, w.end_s, w.probability) for w in words)
@@ -188,7 +195,41 @@ def _own(part: Part, following: Part | None) -> Window:
     return replace(part.window, voices=voices)
 
 
-def translated_words(part: Part) -> list[tuple[PlacedWord, Part]]:
-    """The words of a translation, spread over its voices by their length."""
-    edges = part.window.voices or part.window.pieces
-    return [(word, part) for word in spread(part.decoded.translation or "", edges)]
+def translated_words(parts: Sequence[Part]) -> list[tuple[PlacedWord, Part]]:
+    """The words of the parts' translations, each spread by length over what it answers for."""
+    texts = [
+        [
+            (word, part)
+            for word in spread(part.decoded.translation or "", _answered(part, following))
+        ]
+        for part, following in zip_longest(parts, parts[1:])
+    ]
+    texts.sort(key=lambda text: text[0][0].start_s if text else 0.0)
+    return list(chain.from_iterable(texts))
+
+
+def _answered(part: Part, following: Part | None) -> Sequence[Span]:
+    """The voices of the part but for those asked for again, and for what lies behind these.
+
+    A translation is one text: what follows in time follows in it.
+    """
+    voices = part.window.voices or part.window.pieces
+    if following is None:
+        return voices
+    again = following.window.voices
+    left = [rest for voice in voices for rest in _without(voice, again)]
+    if not left:
+        return voices
+    end = min(
+        (voice.start for voice in again if voice.start >= left[0].end), default=voices[-1].end
+    )
+    return [voice for voice in left if voice.start < end]
+
+
+def _without(voice: Span, taken: Sequence[Span]) -> Iterator[Span]:
+    """What is left of a voice, slivers left out; `taken` is in order."""
+    edges = [voice.start, *chain.from_iterable(taken), voice.end]
+    for start, end in zip(edges[::2], edges[1::2], strict=True):
+        rest = Span(max(start, voice.start), min(end, voice.end))
+        if rest.end - rest.start > SLIVER:
+            yield rest

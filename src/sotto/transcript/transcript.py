@@ -22,7 +22,7 @@ class Track:
     """One channel of a job, or all of them mixed.
 
     `duration_s`: seconds of audio; `decoded_s`: seconds of it that the engine got;
-    `uncovered_s`: seconds of speech for which it found no words.
+    `uncovered_s`: seconds of speech for which it found no words; None where words are not aligned.
     """
 
     def __init__(self, channel: int | None, language: Language) -> None:
@@ -31,7 +31,7 @@ class Track:
         self.meter = Meter()
         self.duration_s = 0.0
         self.decoded_s = 0.0
-        self.uncovered_s = 0.0
+        self.uncovered_s: float | None = 0.0
         self.silent = 0
         self.translation: list[Segment] = []
         self._spoken = Assembly(channel)
@@ -46,12 +46,13 @@ class Track:
     def add(self, parts: Sequence[Part]) -> list[Segment]:
         """The segments that are complete now that this window, in its parts, is known."""
         self.decoded_s += parts[0].window.duration_s
-        for part in parts:
-            self.silent += part.decoded.silent
-            self.translation += self._translated.add(translated_words(part))
+        self.silent += parts[0].decoded.silent
+        self.translation += self._translated.add(translated_words(parts))
         if parts[0].decoded.words is None:
+            self.uncovered_s = None
             return self._spoken.add_whole(parts[0])
-        self.uncovered_s += _uncovered_s(parts[-1])
+        if self.uncovered_s is not None:
+            self.uncovered_s += _uncovered_s(parts[-1])
         return self._spoken.add(spoken_words(parts))
 
     def finish(self) -> list[Segment]:
@@ -110,9 +111,10 @@ class Transcript:
         return sum(track.decoded_s for track in self.tracks)
 
     @property
-    def uncovered_s(self) -> float:
-        """Seconds of speech for which no words were found."""
-        return sum(track.uncovered_s for track in self.tracks)
+    def uncovered_s(self) -> float | None:
+        """Seconds of speech for which no words were found, if that is known of every channel."""
+        known = [track.uncovered_s for track in self.tracks if track.uncovered_s is not None]
+        return sum(known) if len(known) == len(self.tracks) else None
 
     def seconds(self) -> dict[str, float]:
         """Seconds by stage, those of all channels added up, and `total`."""
