@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Executor
+from typing import Any
 
 from sotto.asking import Asker
 from sotto.audio.features import LogMel
@@ -21,10 +22,12 @@ FEWEST = VOTES
 """Windows that a job may always have in flight: those that vote on its language wait together."""
 Featured = tuple[Window, LogMel]
 Answer = asyncio.Future[list[Part]]
+END: Any = object()
+"""Stands for the window behind the last one."""
 
 
 async def in_order(
-    windows: Iterator[Featured],
+    windows: Iterator[Featured | None],
     asker: Asker,
     threads: Executor,
     ahead: Callable[[], int],
@@ -32,7 +35,8 @@ async def in_order(
 ) -> AsyncGenerator[list[Part], None]:
     """Decode `windows`, at most `ahead` of them cut and not yet given back, in file order.
 
-    `ahead` is asked anew for each window; FEWEST may always be.
+    `ahead` is asked anew for each window; FEWEST may always be. A None among `windows` means that
+    there is none yet: the thread is free for other jobs before the next one is asked for.
 
     An error in a window, or in what makes the windows, is raised when its turn comes.
     """
@@ -55,7 +59,7 @@ class _Feed:
 
     def __init__(
         self,
-        windows: Iterator[Featured],
+        windows: Iterator[Featured | None],
         asker: Asker,
         threads: Executor,
         ahead: Callable[[], int],
@@ -72,7 +76,9 @@ class _Feed:
         """Feed until the windows end; an error among them takes the place of an answer."""
         count, failure = 0, None
         try:
-            while (featured := await self._pulled()) is not None:
+            while (featured := await self._pulled()) is not END:
+                if featured is None:
+                    continue
                 self._put(self._asker.ask(*featured))
                 count += 1
                 await self._room()
@@ -101,11 +107,14 @@ class _Feed:
             await self._given_back.wait()
 
     async def _pulled(self) -> Featured | None:
-        """The next window. A thread that is at work on it is waited for, even when cancelled."""
-        loop = asyncio.get_running_loop()
-        pulled = loop.run_in_executor(self._threads, next, self._windows, None)
+        """The next window, if there is one yet, or END.
+
+        A thread that is at work on it is waited for, even when cancelled; one that is not is not.
+        """
+        pull = self._threads.submit(next, self._windows, END)
+        pulled = asyncio.wrap_future(pull)
         try:
             return await asyncio.shield(pulled)
         finally:
-            if not pulled.done():
+            if not pull.done() and not pull.cancel():
                 await asyncio.wait([pulled])

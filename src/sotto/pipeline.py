@@ -21,7 +21,7 @@ from sotto.audio.features import log_mel
 from sotto.audio.pcm import RATE, Span
 from sotto.audio.source import Fetcher, SourceFile, SourceLimits, open_source
 from sotto.audio.vad import VadOptions, listen, vad_options
-from sotto.audio.windows import Window, cut
+from sotto.audio.windows import Window, cut_stepwise
 from sotto.decoding import Featured, in_order
 from sotto.engine.batcher import Batcher
 from sotto.errors import AudioEmpty, RequestError
@@ -82,7 +82,9 @@ async def listen_to(
     pcm = track.measure(tools.decoders.decode(file, tools.max_audio_s, channel))
     pcm = watch("decode", pcm)
     speech = watch("vad", listen(pcm, vad(request)))
-    windows = cut(speech, keep_silence=not request.options.enable_vad, clips=clips(request))
+    windows = cut_stepwise(
+        speech, keep_silence=not request.options.enable_vad, clips=clips(request)
+    )
     featured = watch("features", features(windows, tools.batcher.engine.mels))
     decoded = in_order(featured, asker, tools.threads, tools.windows_ahead, track.meter)
     async with aclosing(decoded):
@@ -113,10 +115,10 @@ async def channels_of(
     return range(count)
 
 
-def features(windows: Iterable[Window], mels: int) -> Iterator[Featured]:
+def features(windows: Iterable[Window | None], mels: int) -> Iterator[Featured | None]:
     """Each window with its log-mel spectrogram, float32 (mels, frames)."""
     for window in windows:
-        yield window, log_mel(window.pcm, mels)
+        yield None if window is None else (window, log_mel(window.pcm, mels))
 
 
 def clips(request: Request) -> list[Span]:

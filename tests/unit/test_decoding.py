@@ -131,6 +131,57 @@ def test_results_are_those_of_the_windows_alone(decode):
         assert result == FakeEngine().decode([ask(index, language="en")])[0]
 
 
+def test_a_job_in_which_nobody_speaks_leaves_the_thread_to_others(threads, start):
+    """One thread for both: the silent job ends only once the other one has its words."""
+    spoken = threading.Event()
+
+    def silence() -> Iterator[Featured | None]:
+        while not spoken.is_set():
+            yield None
+
+    async def both() -> list[list[Part]]:
+        batcher = start(FakeEngine())
+        silent = asyncio.create_task(collected(decoding(silence(), batcher, threads)))
+        await asyncio.sleep(0)
+        heard = await collected(decoding(windows(3), batcher, threads))
+        spoken.set()
+        assert await silent == []
+        return heard
+
+    assert [part.window.index for (part,) in finish(both())] == [0, 1, 2]
+
+
+def test_a_job_that_waits_for_a_thread_is_cancelled_at_once(threads, start):
+    held = threading.Event()
+    pulled = []
+
+    def counted() -> Iterator[Featured]:
+        for one in windows(3):
+            pulled.append(one)
+            yield one
+
+    async def cancelled() -> None:
+        job = asyncio.create_task(collected(decoding(counted(), start(FakeEngine()), threads)))
+        await asyncio.sleep(0.05)
+        job.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await job
+
+    threads.submit(held.wait, HANG_S)
+    try:
+        finish(cancelled())
+        assert not held.is_set()
+    finally:
+        held.set()
+    threads.submit(int).result(HANG_S)
+    assert pulled == []
+
+
+async def collected(decoded: AsyncGenerator[list[Part], None]) -> list[list[Part]]:
+    async with aclosing(decoded):
+        return [parts async for parts in decoded]
+
+
 def test_file_order_is_kept_though_windows_finish_out_of_order(decode):
     last_is_done = threading.Event()
 

@@ -21,6 +21,7 @@ from sotto.audio.windows import (
     Stretch,
     Window,
     cut,
+    cut_stepwise,
     part,
     voices_in,
 )
@@ -241,6 +242,17 @@ def test_an_hour_of_audio_is_never_held_at_once(turn: tuple[float, float], keep_
         count += 1
     assert most <= 120 * RATE
     assert count >= 100 or (turn[0] == 0 and not keep_silence)
+
+
+@pytest.mark.parametrize("keep_silence", [False, True], ids=["speech", "everything"])
+def test_stepwise_there_is_a_stop_after_every_block(keep_silence: bool):
+    audio, scored = talk([(0, 0.5), (90, 100), (100.3, 140)])
+    heard = list(hear(audio, scored))
+    steps = list(cut_stepwise(heard, keep_silence=keep_silence))
+    assert steps.count(None) == len(heard)
+    whole = [window.pieces for window in cut(heard, keep_silence=keep_silence)]
+    assert [step.pieces for step in steps if step is not None] == whole
+    assert len(whole) > 1
 
 
 # Only some of the file.

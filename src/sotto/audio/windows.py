@@ -127,16 +127,31 @@ def cut(
 
     `clips`: the only stretches of the file that are wanted, in order; none means all of it.
     """
+    windows = cut_stepwise(heard, keep_silence=keep_silence, clips=clips)
+    return (window for window in windows if window is not None)
+
+
+def cut_stepwise(
+    heard: Iterable[Heard], *, keep_silence: bool = False, clips: Sequence[Span] = ()
+) -> Iterator[Window | None]:
+    """`cut`, with a None after every block, where whoever pulls may turn to something else.
+
+    Hours may pass in a file until somebody speaks.
+    """
     clips = clips or [ALL]
-    windows = _tiles(heard, clips) if keep_silence else _packed(heard, clips)
-    for index, (pieces, voices, pcm) in enumerate(windows):
-        yield Window(index, pieces, voices, pcm)
+    index = 0
+    for made in _tiles(heard, clips) if keep_silence else _packed(heard, clips):
+        if made is None:
+            yield None
+        else:
+            yield Window(index, *made)
+            index += 1
 
 
 _Cut = tuple[tuple[Span, ...], tuple[Span, ...], Pcm]
 
 
-def _packed(heard: Iterable[Heard], clips: Sequence[Span]) -> Iterator[_Cut]:
+def _packed(heard: Iterable[Heard], clips: Sequence[Span]) -> Iterator[_Cut | None]:
     tape = Tape()
     speeches: list[Speech] = []
     parts: list[Pcm] = []
@@ -153,6 +168,7 @@ def _packed(heard: Iterable[Heard], clips: Sequence[Span]) -> Iterator[_Cut]:
                 speeches, parts = speeches[at:], parts[at:]
                 length = sum(map(len, parts))
         tape.forget(block.settled)
+        yield None
     if speeches:
         yield _glued(speeches, parts)
 
@@ -190,7 +206,7 @@ def _glued(speeches: list[Speech], parts: list[Pcm]) -> _Cut:
     return pieces, tuple(speech.voice for speech in speeches), np.concatenate(parts)
 
 
-def _tiles(heard: Iterable[Heard], clips: Sequence[Span]) -> Iterator[_Cut]:
+def _tiles(heard: Iterable[Heard], clips: Sequence[Span]) -> Iterator[_Cut | None]:
     tape = Tape()
     voices: deque[Span] = deque()
     left = deque(clips)
@@ -215,6 +231,7 @@ def _tiles(heard: Iterable[Heard], clips: Sequence[Span]) -> Iterator[_Cut]:
                 yield (tile,), _inside(voices, tile), tape.copy(tile)
             start = max(end, left[0].start) if left else tape.end
         tape.forget(start if left else tape.end)
+        yield None
 
 
 def _inside(voices: deque[Span], tile: Span) -> tuple[Span, ...]:
