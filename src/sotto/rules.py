@@ -44,6 +44,12 @@ def without_effect(
         "patience": ""
         if searches and options.beam_size > 1
         else "only acts in beam search at temperature 0",
+        "length_penalty": ""
+        if (searches and options.beam_size > 1) or (samples and options.best_of > 1)
+        else "only acts where one text is chosen among several",
+        "temperature_increment_on_fallback": ""
+        if len(temperatures) > 1 or not options.temperature_increment_on_fallback
+        else "no temperature up to 1 is left above 'temperature'",
         "compression_ratio_threshold": ""
         if len(temperatures) > 1
         else "only acts when a fallback temperature is left",
@@ -62,8 +68,9 @@ def _conflicts(given: Mapping[str, Any], options: Options) -> Iterator[tuple[str
         yield "multilingual", "the language is given; drop 'language' or 'multilingual'"
     if options.multilingual and options.condition_on_previous_text:
         yield "multilingual", "a text in one language prompts another; drop one of the two"
+    formats = {options.transcription, *([options.translation] if options.translate else [])}
     for field in ("max_line_width", "max_line_count"):
-        if field in given and not {options.transcription, options.translation} & set(WITH_LINES):
+        if field in given and not formats & set(WITH_LINES):
             yield field, f"goes with the formats {' and '.join(WITH_LINES)}; neither is asked for"
     if options.max_line_count is not None and options.max_line_width is None:
         yield "max_line_count", "goes with 'max_line_width'; it is not given"

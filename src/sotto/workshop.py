@@ -19,7 +19,7 @@ from sotto.audio.pcm import RATE
 from sotto.audio.source import SourceFile, SourceLimits
 from sotto.audio.vad import listen
 from sotto.audio.windows import Window, cut
-from sotto.engine.base import Engine
+from sotto.engine.base import PROMPT, Engine
 from sotto.engines import Engines
 from sotto.errors import RequestError
 from sotto.loading import engines_of
@@ -68,7 +68,8 @@ class Workshop:
         async with self._engines.lease(request.options.model) as (batcher, warnings):
             engine = batcher.engine
             _refuse(request, engine)
-            transcript = Transcript((*request.warnings, *warnings))
+            crowded = _crowded_out(request, engine)
+            transcript = Transcript((*request.warnings, *warnings, *crowded))
             if not engine.multilingual:
                 transcript.warnings += _english_only(request, engine.model)
             tools = Tools(
@@ -155,11 +156,27 @@ def _refuse(request: Request, engine: Engine) -> None:
             )
 
 
+def _crowded_out(request: Request, engine: Engine) -> list[str]:
+    """What the hotwords leave no room for in a prompt; for one, the rest of themselves."""
+    hotwords = request.options.hotwords or ""
+    if not hotwords.strip() or len(engine.tokenize(hotwords)) < PROMPT:
+        return []
+    warnings = [f"hotwords: they fill the prompt; of more than {PROMPT} tokens the last ones act"]
+    given = {
+        "initial_prompt": bool(request.options.initial_prompt),
+        "condition_on_previous_text": request.options.condition_on_previous_text,
+    }
+    warnings += [f"{name}: the hotwords leave no room for it" for name, is_ in given.items() if is_]
+    return warnings
+
+
 def _english_only(request: Request, model: str) -> list[str]:
     """What a model that knows only English cannot do for this request."""
     warnings = []
     if request.options.language not in (None, "en"):
         warnings.append(f"language: model '{model}' knows only English")
+    if request.options.multilingual:
+        warnings.append(f"multilingual: model '{model}' knows only English")
     if request.options.translate:
         warnings.append(f"translate: model '{model}' cannot; the translation is the transcription")
     return warnings

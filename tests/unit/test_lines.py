@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from sotto.transcript.formats import render
 from sotto.transcript.lines import Lines, laid_out
+from sotto.transcript.scripts import BOUND_TO_NEXT, BOUND_TO_PREVIOUS, width
 from sotto.transcript.segments import Segment
 from sotto.transcript.words import Word
 
@@ -99,3 +101,26 @@ def test_the_layout_acts_in_subtitles(name: str) -> None:
 @pytest.mark.parametrize("name", ["plain_text", "formatted_text", "tsv", "json"])
 def test_the_layout_leaves_other_formats_alone(name: str) -> None:
     assert render(name, [segment(TEXT)], Lines(10, 2)) == render(name, [segment(TEXT)])
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("ja", "今日は良い天気ですね。「明日」は3月10日、Tokyoで会いましょう。"),
+        ("zh", "今天天气很好，我们明天在北京见面吧。（如果不下雨）"),
+        ("th", "สวัสดีครับวันนี้อากาศดีมากเลยนะครับ"),
+    ],
+)
+def test_a_language_without_spaces_has_lines_of_the_width_too(language: str, text: str) -> None:
+    whole = replace(segment(text, with_words=False), language=language)
+    [(_, _, lines)] = laid_out(whole, Lines(width=12, count=None))
+    assert "".join(lines) == text
+    assert len(lines) > 2
+    assert all(width(line) <= 12 for line in lines)
+    assert not any(line[0] in BOUND_TO_PREVIOUS or line[-1] in BOUND_TO_NEXT for line in lines)
+
+
+def test_a_translation_from_a_language_without_spaces_is_broken_between_words() -> None:
+    whole = replace(segment("Hello, you there, again.", with_words=False), language="ja")
+    [(_, _, lines)] = laid_out(whole, Lines(width=8, count=None))
+    assert lines == ["Hello,", "you", "there,", "again."]

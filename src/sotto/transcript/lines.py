@@ -10,6 +10,9 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from sotto.engine.base import TimedWord
+from sotto.languages import WITHOUT_SPACES
+from sotto.transcript.scripts import joined
 from sotto.transcript.scripts import width as columns
 from sotto.transcript.segments import Segment
 
@@ -57,7 +60,7 @@ def _pieces(segment: Segment) -> list[_Piece]:
     """The segment's words; without words, those of its text, each with its share of the time."""
     if segment.words:
         return [_Piece(word.text, word.start_s, word.end_s) for word in segment.words]
-    parts = re.findall(r"\s*\S+", segment.text)
+    parts = _parts(segment)
     letters = sum(map(len, parts))
     pieces, said = [], 0
     for part in parts:
@@ -65,6 +68,20 @@ def _pieces(segment: Segment) -> list[_Piece]:
         said += len(part)
         pieces.append(_Piece(part, start_s, _share(segment, said / letters)))
     return pieces
+
+
+def _parts(segment: Segment) -> list[str]:
+    """What may stand in a line by itself: words, or characters where there are no spaces."""
+    parts: list[str] = re.findall(r"\s*\S+", segment.text)
+    if segment.language not in WITHOUT_SPACES:
+        return parts
+    # The language is that of the speech: what is all Latin may be its translation.
+    return [one for part in parts for one in ([part] if part.isascii() else _characters(part))]
+
+
+def _characters(text: str) -> list[str]:
+    alone = [TimedWord(one, (), 0.0, 0.0, 1.0) for one in re.findall(r"\s*\S", text)]
+    return [word.text for word in joined(alone, "ja")]
 
 
 def _share(segment: Segment, share: float) -> float:
