@@ -200,13 +200,28 @@ def test_a_job_gives_the_same_tokens_alone_as_among_others(
     assert alone.segments == answers["ru-first-in-line"].segments
 
 
-@pytest.mark.parametrize("kind", ["silence", "white noise", "tone"])
+def music(seconds: np.ndarray) -> np.ndarray:
+    """Chords of decaying harmonics, one every half second, over a beat of noise."""
+    notes_hz = np.array([[262, 330, 392], [294, 370, 440], [349, 440, 523], [196, 247, 294]])
+    at = (seconds * 2).astype(int) % len(notes_hz)
+    since_s = seconds * 2 % 1 / 2
+    chord = sum(
+        np.sin(2 * np.pi * harmonic * notes_hz[at, voice] * seconds) / harmonic
+        for harmonic in range(1, 6)
+        for voice in range(3)
+    )
+    beat = np.random.default_rng(2).normal(0, 1, len(seconds)) * np.exp(-40 * since_s)
+    return 0.08 * chord * np.exp(-3 * since_s) + 0.1 * beat
+
+
+@pytest.mark.parametrize("kind", ["silence", "white noise", "tone", "music"])
 def test_what_is_not_speech_gives_no_words(transcribed: Transcribe, kind: str):
     seconds = np.arange(10 * RATE) / RATE
     pcm = {
         "silence": np.zeros_like(seconds),
         "white noise": np.random.default_rng(1).uniform(-0.3, 0.3, len(seconds)),
         "tone": 0.3 * np.sin(2 * np.pi * 440 * seconds),
+        "music": music(seconds),
     }[kind]
     (transcript,) = transcribed(wav(pcm))
     assert transcript.segments == []

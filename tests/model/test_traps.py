@@ -241,14 +241,45 @@ def test_with_multilingual_each_segment_tells_its_language(transcribed: Transcri
 
 @pytest.mark.model
 def test_a_prompt_begins_with_a_space_and_stands_before_the_first_window_only(
-    recorded, transcribed
+    recorded, transcribed, base
 ):
     """There, it lacks the space, and every window is given it."""
+    with_space, without = (
+        base._tokens._plain.encode(text, add_special_tokens=False).ids
+        for text in (" Asterisk", "Asterisk")
+    )
+    assert with_space != without
     transcribed(clip("en-long"), language="en", beam_size=1, initial_prompt="Asterisk")
     prompts = [prompt for args, _ in recorded.named("generate") for prompt in args[1]]
-    opening = [p for p in prompts if p[0] != prompts[-1][0]]
+    opening = [p for p in prompts if p[0] == base._tokens.of().sot_prev]
     assert len(opening) == 1
+    assert opening[0][1 : 1 + len(with_space)] == with_space
     assert len(prompts) > 1
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("options", [{}, {"beam_size": 1}], ids=["beam 5", "greedy"])
+def test_the_rest_of_a_window_that_ends_early_is_asked_for_again(
+    base: Whisper, transcribed: Transcribe, options: dict[str, int]
+):
+    """There, 16 of 23 s of speech are lost, and no threshold sees it."""
+    spoken = clip("es-ends-early")
+    decoding = replace(DECODING, **options)
+    strict = Thresholds(compression_ratio=2.4, logprob=-1.0, no_speech=0.6)
+    window = ask(sound("es-ends-early"), language="es", decoding=decoding, thresholds=strict)
+    [alone] = base.decode([window])
+    assert "responder a su llamada" in alone.draft.text
+    assert "operadora" not in alone.draft.text
+    assert not alone.silent
+    [transcript] = transcribed(spoken, language="es", **options)
+    text = "".join(segment.text for segment in transcript.segments)
+    for said in ("responder a su llamada", "operadora", "esta grabación", "llamada al exterior"):
+        assert text.count(said) == 1
+    assert transcript.uncovered_s <= 1.5
+    starts = [word.start_s for segment in transcript.segments for word in segment.words]
+    assert starts == sorted(starts)
+    for utterance in spoken.utterances[1:4]:
+        assert min(abs(start - utterance.start_s) for start in starts) <= 0.2
 
 
 @pytest.mark.model

@@ -9,18 +9,18 @@ import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from dataclasses import dataclass, field, fields, replace
+from typing import ClassVar, TypeVar
 
 import numpy as np
 import pytest
 from tests.gate import HANG_S, Gate, ask, features, number
 
-from sotto.asking import Asker
-from sotto.audio.pcm import Span
+from sotto.asking import ROUNDS, Asker
+from sotto.audio.pcm import RATE, Span
 from sotto.audio.windows import Window
 from sotto.decoding import Featured, in_order
-from sotto.engine.base import Ask, Decoded
+from sotto.engine.base import Ask, Decoded, Decoding, Draft, TimedWord
 from sotto.engine.batcher import Batcher
 from sotto.engine.fake import FakeEngine
 from sotto.errors import AudioUndecodable, EngineError, Overloaded
@@ -639,3 +639,96 @@ def test_cancelling_one_job_does_not_disturb_another(start):
 
     with ThreadPoolExecutor(2) as pool:
         assert finish(scenario(pool)) == list(range(10))
+
+
+# What a window missed.
+
+
+class EndsEarly(FakeEngine):
+    """Says one word a second, and no more than `most` of them in a window.
+
+    `doubts`: which asks, by their number, it is unsure of; those that it has got are in `asked`.
+    """
+
+    most = 5
+    doubts = frozenset()
+    asked: ClassVar[list[Ask]] = []
+
+    def _decode(self, ask: Ask) -> Decoded:
+        self.asked.append(ask)
+        count = min(self.most, ask.features.shape[1] // 100)
+        words = tuple(TimedWord(f" word{at}", (at,), at, at + 1.0, 0.9) for at in range(count))
+        logprob = -3.0 if len(self.asked) in self.doubts else -0.2
+        draft = Draft(tuple(range(count)), " word" * count, 0.0, logprob, 0.01, 1.2)
+        return Decoded(draft, words, None, "en", 1.0, silent=False)
+
+
+@pytest.fixture
+def asked_again(threads, start):
+    """Runs one window of so many seconds, spoken without a pause; its parts, and the asks."""
+
+    def run(engine: EndsEarly, seconds: int, **options: object) -> tuple[list[Part], list[Ask]]:
+        engine.asked.clear()
+        items = windows(1, 100 * seconds)
+        [parts] = finish(collected(decoding(items, start(engine), threads, **options)))
+        return parts, list(engine.asked)
+
+    return run
+
+
+def covered(parts: Sequence[Part]) -> list[tuple[int, int]]:
+    """From which second to which each part speaks; one that is asked again begins in its pad."""
+    return [
+        (round(part.window.voices[0].start / RATE), round(part.window.voices[-1].end / RATE))
+        for part in parts
+    ]
+
+
+def test_the_rest_of_a_window_is_asked_for_until_all_is_covered(asked_again):
+    parts, asks = asked_again(EndsEarly(), 20)
+    assert covered(parts) == [(0, 20), (5, 20), (10, 20), (15, 20)]
+    asked_s = [one.features.shape[1] / 100 for one in asks]
+    assert asked_s == pytest.approx([20, 15, 10, 5], abs=1)  # each with its pad
+    assert len({one.language for one in asks}) == 1
+
+
+def test_the_rest_is_not_asked_for_without_end(asked_again):
+    engine = EndsEarly()
+    engine.most = 2
+    parts, asks = asked_again(engine, 30)
+    assert len(parts) == len(asks) == 1 + ROUNDS
+    assert covered(parts)[:3] == [(0, 30), (2, 30), (4, 30)]
+
+
+def test_nothing_is_made_up_of_a_rest_that_is_doubtful(asked_again):
+    engine = EndsEarly()
+    engine.doubts = frozenset({2})
+    parts, asks = asked_again(engine, 20)
+    assert len(asks) == 2
+    assert [part.decoded.silent for part in parts] == [False, True]
+    assert parts[1].decoded.words == ()
+
+
+def test_a_window_without_a_word_is_not_asked_for_again(asked_again):
+    engine = EndsEarly()
+    engine.most = 0
+    parts, asks = asked_again(engine, 20)
+    assert len(parts) == len(asks) == 1
+
+
+def test_the_options_of_a_search_reach_the_engine(asked_again):
+    given = {
+        "beam_size": 3,
+        "patience": 1.5,
+        "best_of": 2,
+        "length_penalty": 0.5,
+        "repetition_penalty": 1.2,
+        "no_repeat_ngram_size": 4,
+        "max_new_tokens": 77,
+    }
+    _, asks = asked_again(EndsEarly(), 20, suppress_tokens=[5, 3], **given)
+    assert len(asks) > 1
+    for one in asks:
+        assert {name: getattr(one.decoding, name) for name in given} == given
+        assert one.decoding.suppress_tokens == (3, 5)
+    assert set(given) | {"suppress_tokens"} == {field.name for field in fields(Decoding)}

@@ -583,6 +583,29 @@ def test_a_model_that_knows_only_english_says_what_it_cannot_do(
         "language: model 'tiny.en' knows only English",
         "translate: model 'tiny.en' cannot; the translation is the transcription",
     ]
+    answer = run(open_service(), embedded(multilingual=True))
+    assert answer["warnings"] == ["multilingual: model 'tiny.en' knows only English"]
+
+
+@pytest.mark.parametrize(
+    ("count", "crowded"),
+    [
+        (222, []),
+        (223, ["hotwords", "initial_prompt", "condition_on_previous_text"]),
+        (400, ["hotwords", "initial_prompt", "condition_on_previous_text"]),
+    ],
+)
+def test_hotwords_that_leave_no_room_for_a_prompt_say_so(
+    open_service: Open, count: int, crowded: list[str]
+) -> None:
+    options = {"initial_prompt": "A talk.", "condition_on_previous_text": True}
+    answer = run(open_service(), embedded(hotwords="word " * count, **options))
+    assert [warning.split(":")[0] for warning in answer["warnings"]] == crowded
+
+
+def test_without_timestamps_it_is_not_said_what_was_missed(open_service: Open) -> None:
+    assert run(open_service(), embedded(without_timestamps=True))["uncovered_s"] is None
+    assert run(open_service(), embedded())["uncovered_s"] == 0.0
 
 
 @pytest.mark.parametrize(
