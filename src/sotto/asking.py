@@ -7,6 +7,7 @@ parts come back together, in the order in which they were asked for.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Hashable
 from concurrent.futures import Executor
 from dataclasses import replace
 
@@ -30,9 +31,14 @@ ROUNDS = 5
 
 
 class Asker:
-    """Asks for the windows of one job, many of which may be in flight at once."""
+    """Asks for the windows of one channel, many of which may be in flight at once.
 
-    def __init__(self, request: Request, batcher: Batcher, threads: Executor) -> None:
+    `job`: whose turn it is when the batcher serves them; the channels of a job share one.
+    """
+
+    def __init__(
+        self, request: Request, batcher: Batcher, threads: Executor, job: Hashable
+    ) -> None:
         options = request.options
         self.language = Language(
             options.language, votes=1 if options.condition_on_previous_text else VOTES
@@ -41,7 +47,7 @@ class Asker:
         self._request = request
         self._batcher = batcher
         self._threads = threads
-        self._job = object()
+        self._job = job
         self._previous: asyncio.Future[list[Part]] | None = None
         self._hotwords = self._tokens(options.hotwords)
         self._prompt = self._tokens(options.initial_prompt)

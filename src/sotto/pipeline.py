@@ -76,7 +76,7 @@ async def listen_to(
     file: SourceFile, channel: int | None, request: Request, tools: Tools, transcript: Transcript
 ) -> AsyncGenerator[Segment, None]:
     """One channel of a job, or all of them mixed, top to bottom."""
-    asker = Asker(request, tools.batcher, tools.threads)
+    asker = Asker(request, tools.batcher, tools.threads, job=transcript)
     track = transcript.track(channel, asker.language)
     watch = track.meter.watch
     pcm = track.measure(tools.decoders.decode(file, tools.max_audio_s, channel))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncGenerator, Callable, Coroutine, Hashable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing, closing
 from dataclasses import replace
 from functools import cache
@@ -22,7 +22,7 @@ from tests.speech_data import clip
 
 from sotto.audio.decoders import Decoders
 from sotto.audio.source import SourceFile, SourceLimits
-from sotto.engine.base import Ask
+from sotto.engine.base import Ask, Decoded
 from sotto.engine.batcher import Batcher
 from sotto.engine.fake import FakeEngine
 from sotto.errors import AudioEmpty, AudioTooLong, AudioUndecodable, EngineError
@@ -306,6 +306,22 @@ def test_channels_share_what_a_job_may_have_cut_but_for_the_fewest(workplace, ah
         return known
 
     assert finish(run()) == cut
+
+
+def test_the_channels_of_a_job_share_its_turn(workplace: Workplace):
+    tools, turns = workplace(), []
+    submit = tools.batcher.submit
+
+    def told(job: Hashable, ask: Ask) -> Future[Decoded]:
+        turns.append(job)
+        return submit(job, ask)
+
+    tools.batcher.submit = told
+    finish(collected(job(conversation("en-long", "es-long"), channels="split"), tools))
+    finish(collected(job(speech("en-busy")), tools))
+    assert len(turns) > 4
+    assert len(set(turns[:-1])) == 1
+    assert turns[-1] != turns[0]
 
 
 def test_a_channel_on_which_nobody_speaks_is_no_failure(workplace: Workplace):

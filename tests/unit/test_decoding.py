@@ -54,7 +54,7 @@ def decoding(
     **options: object,
 ) -> AsyncGenerator[list[Part], None]:
     """The windows `items` of a job with these options, decoded in order."""
-    asker = Asker(request(**options), batcher, threads)
+    asker = Asker(request(**options), batcher, threads, object())
     return in_order(items, asker, threads, lambda: ahead, meter or Meter())
 
 
@@ -523,7 +523,7 @@ def test_a_bound_that_changes_acts_from_the_next_window_on(threads, start):
 
     async def job() -> None:
         nonlocal given
-        asker = Asker(request(), start(FakeEngine(batch_limit=1)), threads)
+        asker = Asker(request(), start(FakeEngine(batch_limit=1)), threads, "job")
         results = in_order(counted(), asker, threads, lambda: 4 if given < 20 else 12, Meter())
         async with aclosing(results):
             async for _ in results:
