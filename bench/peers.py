@@ -6,6 +6,7 @@ left to choose is tried on three minutes of speech, and the fastest is used.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +27,7 @@ TRIAL_TURNS = 2
 BATCHES = (8, 16)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Peer:
     """A way to call faster-whisper; `batched` is its BatchedInferencePipeline."""
 
@@ -42,9 +43,7 @@ class Peer:
 
     def settings(self) -> dict[str, int]:
         """The fastest of the settings it can have on this machine, called as it is."""
-        if self.name not in _FASTEST:
-            _FASTEST[self.name] = _fastest(self)
-        return _FASTEST[self.name]
+        return _fastest(self)
 
 
 WORKER = Peer(
@@ -72,7 +71,6 @@ SEQUENTIAL = Peer("transcribe(), VAD on", {"vad_filter": True, "word_timestamps"
 BATCHED = Peer("BatchedInferencePipeline", {"word_timestamps": True}, batched=True)
 PLAIN = Peer("transcribe() one after another", {})
 PEERS = (WORKER, SEQUENTIAL, BATCHED)
-_FASTEST: dict[str, dict[str, int]] = {}
 
 
 def transcribe(
@@ -132,6 +130,7 @@ def _loaded(
     return BatchedInferencePipeline(model), {**options, "batch_size": batch_size}
 
 
+@functools.cache
 def _fastest(peer: Peer) -> dict[str, int]:
     choices: list[dict[str, int]] = [{"cpu_threads": threads} for threads in sorted({1, cores()})]
     if peer.batched:

@@ -229,7 +229,7 @@ def _tiles(heard: Iterable[Heard], clips: Sequence[Span]) -> Iterator[_Cut | Non
             if start < end:
                 tile = Span(start, end)
                 yield (tile,), _inside(voices, tile), tape.copy(tile)
-            start = max(end, left[0].start) if left else tape.end
+            start = max(end, left[0].start) if left else end
         tape.forget(start if left else tape.end)
         yield None
 
