@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from sotto.audio.network import behind, weights
@@ -64,37 +64,44 @@ class Silero:
 
 @dataclass(frozen=True, slots=True)
 class Encoder:
-    """Spectra and four convolutions, each one product of matrices for all frames of a block.
+    """Spectra and four convolutions, each a product of matrices for all frames of a block.
 
-    Weights are (inputs, outputs); a convolution's inputs are its three taps, one after another.
+    About the middle of a window the spectrum's cosines are even and its sines odd, and the first
+    sample has no weight: half of each product does. Weights are (inputs, outputs); a convolution's
+    inputs are its three taps, one after another.
     """
 
-    basis: Matrix
+    cosines: Matrix
+    sines: Matrix
     weights: tuple[Matrix, ...]
     biases: tuple[Matrix, ...]
 
     def __call__(self, sound: Matrix) -> Matrix:
         """(frames, 640) samples in, (frames, 128) out."""
-        spectrum = _windows(sound, WINDOW, HOP) @ self.basis
-        real, imaginary = np.split(spectrum.reshape(len(sound), -1, spectrum.shape[1]), 2, axis=2)
-        heard = np.sqrt(real * real + imaginary * imaginary)
+        heard = self._spectra(sound)
         for weight, bias, step in zip(self.weights, self.biases, (1, 2, 2, 1), strict=True):
-            channels = heard.shape[2]
-            edged = np.pad(heard, ((0, 0), (1, 1), (0, 0))).reshape(len(sound), -1)
-            out = _windows(edged, 3 * channels, step * channels) @ weight
+            edged = np.pad(heard, ((0, 0), (1, 1), (0, 0)))
+            taps = sliding_window_view(edged, 3, axis=1)[:, ::step].swapaxes(2, 3)
+            out = taps.reshape(-1, len(weight)) @ weight
             out += bias
             np.maximum(out, 0, out=out)
             heard = out.reshape(len(sound), -1, weight.shape[1])
         encoded: Matrix = heard[:, 0]
         return encoded
 
-
-def _windows(rows: Matrix, size: int, step: int) -> Matrix:
-    """From each row the stretches of `size` values, `step` apart: one after another, (n, size)."""
-    count = (rows.shape[1] - size) // step + 1
-    row, value = rows.strides
-    view = as_strided(rows, (len(rows), count, size), (row, step * value, value), writeable=False)
-    return view.reshape(-1, size)
+    def _spectra(self, sound: Matrix) -> Matrix:
+        """The magnitudes of each frame's spectra: (frames, 4, 129)."""
+        windows = sliding_window_view(sound, WINDOW, axis=1)[:, ::HOP]
+        middle = WINDOW // 2
+        first, last = windows[:, :, 1:middle], windows[:, :, :middle:-1]
+        even = np.concatenate([first + last, windows[:, :, middle, None]], axis=2)
+        real = even.reshape(-1, middle) @ self.cosines
+        imaginary = (first - last).reshape(-1, middle - 1) @ self.sines
+        real *= real
+        imaginary *= imaginary
+        real += imaginary
+        magnitudes: Matrix = np.sqrt(real, out=real).reshape(len(sound), -1, real.shape[1])
+        return magnitudes
 
 
 class Network(NamedTuple):
@@ -125,9 +132,11 @@ def _network() -> Network:
 def _encoder(named: Mapping[str, Matrix]) -> Encoder:
     layers = [f"encoder.conv_layers.{number}" for number in range(4)]
     kernels = [named[f"{layer}.weight"] for layer in layers]
-    basis = named["encoder.feature_extractor.forward_basis_buffer"]
+    basis = named["encoder.feature_extractor.forward_basis_buffer"][:, 0].T
+    cosines, sines = np.split(basis, 2, axis=1)
     return Encoder(
-        basis=np.ascontiguousarray(basis[:, 0].T),
+        cosines=np.ascontiguousarray(cosines[1 : WINDOW // 2 + 1]),
+        sines=np.ascontiguousarray(sines[1 : WINDOW // 2]),
         weights=tuple(
             np.ascontiguousarray(kernel.transpose(2, 1, 0).reshape(-1, len(kernel)))
             for kernel in kernels
