@@ -106,15 +106,16 @@ class Asker:
             return decoded
         language = await self.language.before(index)
         try:
-            decoded = await self._submit(replace(ask, language=language))
+            decoded = await self._submit(replace(ask, language=language, keep=language is None))
         except Exception:
             await self.language.end(index)  # no vote will come from here; others may wait for it
             raise
-        if language is None:
-            language = await self.language.vote(decoded.language, decoded.language_probability)
-            if language != decoded.language:
-                decoded = await self._submit(replace(ask, language=language))
-        return decoded
+        if language is not None:
+            return decoded
+        language = await self.language.vote(decoded.language, decoded.language_probability)
+        if language == decoded.language:
+            return replace(decoded, encoded=None)
+        return await self._submit(replace(ask, language=language, encoded=decoded.encoded))
 
     async def _once_more(self, window: Window, language: str) -> Decoded:
         """Decode missed speech; what is not believed is no speech, so that nothing is made up."""

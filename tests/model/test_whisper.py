@@ -174,6 +174,18 @@ def test_given_and_unknown_languages_may_be_in_one_call(base: Whisper, heard, al
     ]
 
 
+def test_a_window_in_another_language_than_it_was_heard_in_is_not_encoded_again(
+    base: Whisper, heard: tuple[Heard, ...], monkeypatch: pytest.MonkeyPatch
+):
+    asked = replace(heard[SPANISH].asked, encoded=None, language=None)
+    first = one(base, replace(asked, keep=True))
+    assert one(base, asked).encoded is None
+    expected = one(base, replace(asked, language="pt"))
+    monkeypatch.delattr(Whisper, "_encoded")
+    result = one(base, replace(asked, language="pt", encoded=first.encoded))
+    assert (result.language, result.draft.tokens) == ("pt", expected.draft.tokens)
+
+
 def test_how_sure_a_language_was_survives_another_try(base: Whisper, heard: tuple[Heard, ...]):
     doubted = replace(
         heard[SPANISH].asked, language=None, temperatures=(0.0, 0.0), thresholds=NEVER_BELIEVED

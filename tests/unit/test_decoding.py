@@ -357,17 +357,26 @@ def test_conditioned_windows_of_two_jobs_still_meet_in_a_call(threads, start):
 
 @dataclass(slots=True)
 class Unsure(FakeEngine):
-    """Hears in each window the language, and how surely, that `heard` has for its number."""
+    """Hears in each window the language, and how surely, that `heard` has for its number.
+
+    What it keeps of a window is its number; `encoded` tells which windows came without.
+    """
 
     heard: dict[int, tuple[str, float]] = field(default_factory=dict)
+    encoded: list[int] = field(default_factory=list)
 
     def _decode(self, one: Ask) -> Decoded | Ask:
         decoded = FakeEngine._decode(self, one)
         assert isinstance(decoded, Decoded)
+        if one.encoded is None:
+            self.encoded.append(number(one))
+        else:
+            assert one.encoded == number(one)
         if one.language is not None:
             return decoded
         language, probability = self.heard[number(one)]
-        return replace(decoded, language=language, language_probability=probability)
+        kept = number(one) if one.keep else None
+        return replace(decoded, language=language, language_probability=probability, encoded=kept)
 
 
 def test_unsure_windows_vote_and_all_get_the_language_of_the_most(decode):
@@ -375,6 +384,14 @@ def test_unsure_windows_vote_and_all_get_the_language_of_the_most(decode):
     results, error = decode(windows(6), Unsure(heard=heard), language=None)
     assert error is None
     assert [result.language for _, result in results] == ["es"] * 6
+
+
+def test_a_window_whose_guess_is_outvoted_is_encoded_once_and_its_encoding_let_go(decode):
+    engine = Unsure(heard={0: ("pt", 0.4), 1: ("es", 0.3), 2: ("es", 0.3)})
+    results, _ = decode(windows(4), engine, language=None)
+    assert sorted(engine.encoded) == [0, 1, 2, 3]
+    assert sum(engine.calls) == 5  # the first window in both languages
+    assert [result.encoded for _, result in results] == [None] * 4
 
 
 def test_a_sure_window_decides_for_those_before_it(decode):

@@ -78,6 +78,8 @@ class Decoded:
 
     `words` is None when no alignment was asked for. `translation` is English text, None when not
     asked for. `silent`: the window was judged to hold no speech, and `draft.text` is empty.
+    `encoded` is whatever the engine keeps for the same window in another language; None when that
+    was not asked for.
     """
 
     draft: Draft
@@ -86,6 +88,7 @@ class Decoded:
     language: str
     language_probability: float
     silent: bool
+    encoded: Any = None
 
     def silenced(self) -> Decoded:
         """The same window without its text: nobody speaks, or nothing that can be believed."""
@@ -118,7 +121,8 @@ class Ask:
 
     `features`: log-mel, float32, (mels, frames), at most 3000 frames. `prompt`: tokens of the text
     before the window. `language`: None to detect it. `temperatures`: tried from the first one;
-    `drafts` are the tries so far and `encoded` whatever the engine keeps for the next one.
+    `drafts` are the tries so far and `encoded` whatever the engine keeps for the next one. `keep`:
+    give that back with the result too, since the window may be asked for in another language.
     """
 
     features: NDArray[np.float32]
@@ -131,6 +135,7 @@ class Ask:
     align: bool = True
     drafts: tuple[Draft, ...] = ()
     encoded: Any = None
+    keep: bool = False
 
     @property
     def temperature(self) -> float:

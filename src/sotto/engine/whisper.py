@@ -128,7 +128,12 @@ class Whisper:
         translations = self._translate(asks, encoded, languages, kept) if asks[0].translate else {}
         for row, draft in kept.items():
             decoded = Decoded(
-                draft, words.get(row), translations.get(row), *languages[row], silent=False
+                draft,
+                words.get(row),
+                translations.get(row),
+                *languages[row],
+                silent=False,
+                encoded=self._saved(encoded, row) if asks[row].keep else None,
             )
             silent = is_silence(draft, asks[row].thresholds)
             results[row] = decoded.silenced() if silent else decoded
