@@ -33,6 +33,8 @@ CONTEXT = 64
 """Samples before a frame that Silero wants to hear again; as many are mirrored behind it."""
 WINDOW, HOP = 256, 128
 """Samples of one spectrum, and from one to the next: four spectra a frame."""
+MIDDLE = WINDOW // 2
+"""The sample about which a spectrum's cosines are even and its sines odd."""
 ENCODED = "/encoder/relu_3/Relu_output_0"
 ENCODED_SHAPE = ("frames", 128, 1)
 """What the network calls its encoder's output, and its shape."""
@@ -66,9 +68,9 @@ class Silero:
 class Encoder:
     """Spectra and four convolutions, each a product of matrices for all frames of a block.
 
-    About the middle of a window the spectrum's cosines are even and its sines odd, and the first
-    sample has no weight: half of each product does. Weights are (inputs, outputs); a convolution's
-    inputs are its three taps, one after another.
+    In a spectrum two samples equally far from MIDDLE go together, and the first has no weight: half
+    of each product does. Weights are (inputs, outputs); a convolution's inputs are its three taps,
+    one after another.
     """
 
     cosines: Matrix
@@ -92,11 +94,10 @@ class Encoder:
     def _spectra(self, sound: Matrix) -> Matrix:
         """The magnitudes of each frame's spectra: (frames, 4, 129)."""
         windows = sliding_window_view(sound, WINDOW, axis=1)[:, ::HOP]
-        middle = WINDOW // 2
-        first, last = windows[:, :, 1:middle], windows[:, :, :middle:-1]
-        even = np.concatenate([first + last, windows[:, :, middle, None]], axis=2)
-        real = even.reshape(-1, middle) @ self.cosines
-        imaginary = (first - last).reshape(-1, middle - 1) @ self.sines
+        first, last = windows[:, :, 1:MIDDLE], windows[:, :, :MIDDLE:-1]
+        even = np.concatenate([first + last, windows[:, :, MIDDLE, None]], axis=2)
+        real = even.reshape(-1, len(self.cosines)) @ self.cosines
+        imaginary = (first - last).reshape(-1, len(self.sines)) @ self.sines
         real *= real
         imaginary *= imaginary
         real += imaginary
@@ -135,8 +136,8 @@ def _encoder(named: Mapping[str, Matrix]) -> Encoder:
     basis = named["encoder.feature_extractor.forward_basis_buffer"][:, 0].T
     cosines, sines = np.split(basis, 2, axis=1)
     return Encoder(
-        cosines=np.ascontiguousarray(cosines[1 : WINDOW // 2 + 1]),
-        sines=np.ascontiguousarray(sines[1 : WINDOW // 2]),
+        cosines=np.ascontiguousarray(cosines[1 : MIDDLE + 1]),
+        sines=np.ascontiguousarray(sines[1:MIDDLE]),
         weights=tuple(
             np.ascontiguousarray(kernel.transpose(2, 1, 0).reshape(-1, len(kernel)))
             for kernel in kernels

@@ -159,7 +159,7 @@ class Whisper:
         return self._ct2.encode(_storage(features), to_cpu=to_cpu)
 
     def _saved(self, encoded: Any, row: int) -> NDArray[np.float32] | None:
-        """A row to keep for another try; on a GPU it is encoded anew, its memory is worth more."""
+        """A row to keep for next time; on a GPU it is encoded anew, its memory is worth more."""
         return None if self.device == "cuda" else np.array(np.asarray(encoded)[row])
 
     def _languages(self, asks: Sequence[Ask], encoded: Any) -> list[tuple[str, float]]:
