@@ -1,10 +1,12 @@
-"""Samples in, the bytes of a WAV file out."""
+"""Samples in, the bytes of a sound file out."""
 
 from __future__ import annotations
 
 import io
 import wave
+from fractions import Fraction
 
+import av
 import numpy as np
 
 from sotto.audio.pcm import RATE
@@ -19,3 +21,16 @@ def wav(pcm: np.ndarray) -> bytes:
         sound.setframerate(RATE)
         sound.writeframes((pcm * 32767).astype("<i2").tobytes())
     return file.getvalue()
+
+
+def broken_off(clip: bytes) -> bytes:
+    """A mono Ogg Opus clip that goes on in stereo, which no demuxer follows."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="ogg") as out:
+        stream = out.add_stream("libopus", rate=48_000, layout="stereo")
+        for number in range(50):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 2 * 960), np.int16), "s16", "stereo")
+            frame.rate, frame.pts, frame.time_base = 48_000, number * 960, Fraction(1, 48_000)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return clip + file.getvalue()

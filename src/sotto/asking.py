@@ -146,7 +146,7 @@ class Asker:
 
     def _continued(self, parts: list[Part]) -> tuple[int, ...]:
         """The prompt for the window after `parts`: the text so far, cut at its front."""
-        for draft in (each.decoded.draft for each in parts):
+        for draft in (each.decoded.draft for each in parts if not each.decoded.silent):
             self._prompt = () if _resets(draft) else (*self._prompt, *draft.tokens)
         self._prompt = self._prompt[-PROMPT_LIMIT:]
         length = len(self._prompt) // PROMPT_STEP * PROMPT_STEP

@@ -42,6 +42,7 @@ class Engines:
         self._plans: dict[Path, Plan] = {}
         self._device: Device | None = None
         self._planning = threading.Lock()
+        self._sought: dict[str, Future[Wanted]] = {}
         arena.share_one()  # before the threads of ours, which would have pools of their own
         if options.engine == "whisper":
             # Here, not in the thread that loads: two threads that import hold each other up.
@@ -99,13 +100,21 @@ class Engines:
         return await self._granted(default), (warning,)
 
     async def _granted(self, name: str) -> Resident:
-        wanted = await asyncio.wrap_future(self._threads.submit(self._wanted, name))
+        wanted = await asyncio.shield(asyncio.wrap_future(self._seek(name)))
         granted = self._residents.ask(wanted)
         try:
             return await asyncio.wrap_future(granted)
         except asyncio.CancelledError:
             self._residents.withdraw(granted)
             raise
+
+    def _seek(self, name: str) -> Future[Wanted]:
+        """Look for a model, or join who does: a download takes one thread, however many wait."""
+        sought = self._sought.get(name)
+        if sought is None:
+            sought = self._sought[name] = self._threads.submit(self._wanted, name)
+            sought.add_done_callback(lambda _: self._sought.pop(name))
+        return sought
 
     def _wanted(self, name: str) -> Wanted:
         """The model called `name` with its plan; blocks for the disk, or a download."""

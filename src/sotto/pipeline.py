@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -18,7 +18,7 @@ import msgspec
 from sotto.asking import Asker
 from sotto.audio.decoders import Decoders
 from sotto.audio.features import log_mel
-from sotto.audio.pcm import RATE, Span
+from sotto.audio.pcm import RATE, PcmBlocks, Span
 from sotto.audio.source import Fetcher, SourceFile, SourceLimits, open_source
 from sotto.audio.vad import VadOptions, listen, vad_options
 from sotto.audio.windows import Window, cut_stepwise
@@ -32,6 +32,8 @@ from sotto.transcript.transcript import Transcript
 
 MOST_CHANNELS = 8
 """Channels of one audio that are transcribed one by one; each costs as much as a job."""
+LATEST_S = 1e9
+"""Nothing is said later than this: where a clip that lies beyond it begins and ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,20 +81,33 @@ async def listen_to(
     asker = Asker(request, tools.batcher, tools.threads, job=transcript)
     track = transcript.track(channel, asker.language)
     watch = track.meter.watch
-    pcm = track.measure(tools.decoders.decode(file, tools.max_audio_s, channel))
-    pcm = watch("decode", pcm)
-    speech = watch("vad", listen(pcm, vad(request)))
-    windows = cut_stepwise(
-        speech, keep_silence=not request.options.enable_vad, clips=clips(request)
-    )
-    featured = watch("features", features(windows, tools.batcher.engine.mels))
-    decoded = in_order(featured, asker, tools.threads, tools.windows_ahead, track.meter)
-    async with aclosing(decoded):
-        async for parts in decoded:
-            for segment in track.add(parts):
-                yield segment
-    for segment in track.finish():
-        yield segment
+    with let_go(tools.decoders.decode(file, tools.max_audio_s, channel)) as blocks:
+        pcm = watch("decode", track.measure(blocks))
+        speech = watch("vad", listen(pcm, vad(request)))
+        windows = cut_stepwise(
+            speech, keep_silence=not request.options.enable_vad, clips=clips(request)
+        )
+        featured = watch("features", features(windows, tools.batcher.engine.mels))
+        decoded = in_order(featured, asker, tools.threads, tools.windows_ahead, track.meter)
+        async with aclosing(decoded):
+            async for parts in decoded:
+                for segment in track.add(parts):
+                    yield segment
+        for segment in track.finish():
+            yield segment
+
+
+@contextmanager
+def let_go(blocks: PcmBlocks) -> Iterator[PcmBlocks]:
+    """Have the decoder end with the job, also one that fails: errors hold on to what they passed.
+
+    A thread that is still at work on a block lets go of it by itself.
+    """
+    try:
+        yield blocks
+    finally:
+        with suppress(ValueError):
+            blocks.close()
 
 
 async def channels_of(
@@ -124,7 +139,7 @@ def features(windows: Iterable[Window | None], mels: int) -> Iterator[Featured |
 def clips(request: Request) -> list[Span]:
     """The stretches to transcribe, in samples; none means all."""
     return [
-        Span(round(clip.start_s * RATE), round(min(clip.end_s, 1e9) * RATE))
+        Span(*(round(min(edge_s, LATEST_S) * RATE) for edge_s in (clip.start_s, clip.end_s)))
         for clip in request.clips
     ]
 

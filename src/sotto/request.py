@@ -75,6 +75,9 @@ def parse(job_input: object) -> Request:
 
 def _options(given: Mapping[str, Any]) -> Options:
     refuse_unknown(given, Options.__struct_fields__)
+    for field, value in given.items():
+        if isinstance(value, str) and not _is_text(value):
+            raise RequestError(field, f"{shown(value)}: expected whole characters, not half of one")
     changed = dict(given)
     vad = changed.get("vad_parameters")
     if isinstance(vad, Mapping):
@@ -103,6 +106,14 @@ def refuse_unknown(given: Mapping[str, Any], fields: Sequence[str], prefix: str 
             hint = f"did you mean '{close[0]}'?" if close else f"options are {', '.join(fields)}"
             called = name if isinstance(name, str) and name.isidentifier() else shown(name)
             raise RequestError(f"{prefix}{called[:60]}", f"no such option; {hint}")
+
+
+def _is_text(value: str) -> bool:
+    """Can it be written down? JSON may hold half of a pair that stands for one character."""
+    try:
+        return value.isascii() or bool(value.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _refusal(error: msgspec.ValidationError, given: Mapping[str, Any]) -> RequestError:

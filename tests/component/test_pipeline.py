@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import itertools
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,9 +16,10 @@ from typing import TypeVar
 
 import numpy as np
 import pytest
+from bench.measure import below
 from faster_whisper.audio import decode_audio
 from tests.gate import Gate, ask
-from tests.sound import wav
+from tests.sound import broken_off, wav
 from tests.speech_data import clip
 
 from sotto.audio.decoders import Decoders
@@ -27,7 +29,7 @@ from sotto.engine.batcher import Batcher
 from sotto.engine.fake import FakeEngine
 from sotto.errors import AudioEmpty, AudioTooLong, AudioUndecodable, EngineError
 from sotto.net import Net, NetLimits
-from sotto.pipeline import Tools, transcribe
+from sotto.pipeline import MOST_CHANNELS, Tools, transcribe
 from sotto.request import Request, parse
 from sotto.transcript.segments import Segment
 from sotto.transcript.transcript import Transcript
@@ -254,6 +256,20 @@ def test_of_clips_only_the_speech_inside_is_transcribed(workplace: Workplace):
         )
 
 
+def test_a_clip_far_beyond_the_end_is_no_failure(workplace: Workplace):
+    for clips in ("1e305", "1e305,1e306"):
+        request = job(speech("en-busy"), clip_timestamps=clips)
+        assert finish(collected(request, workplace())) == []
+
+
+def test_of_a_file_that_breaks_off_the_answer_says_so(workplace: Workplace):
+    transcript, audio = Transcript(), clip("en-busy").path.read_bytes()
+    finish(consume(transcribe(job(broken_off(audio)), workplace(), transcript)))
+    assert transcript.segments == finish(collected(job(audio), workplace()))
+    (warning,) = transcript.warnings
+    assert warning.startswith("audio: it cannot be read beyond 7.8 s: Not yet implemented")
+
+
 @cache
 def conversation(*names: str) -> bytes:
     """One clip on each channel."""
@@ -273,6 +289,13 @@ def test_channels_are_transcribed_each_by_itself_and_told_in_the_order_of_time(w
         own = [segment for segment in segments if segment.channel == channel]
         assert [s.text for s in own] == [s.text for s in alone]
         assert [s.start_s for s in own] == [s.start_s for s in alone]
+
+
+def test_as_many_channels_as_may_be_are_transcribed_each_by_itself(workplace: Workplace):
+    silent = [""] * (MOST_CHANNELS - 1)
+    request = job(conversation(*silent, "en-busy"), channels="split")
+    segments = finish(collected(request, workplace()))
+    assert {segment.channel for segment in segments} == {MOST_CHANNELS - 1}
 
 
 def test_a_track_without_a_channel_is_an_error_and_no_empty_answer(workplace):
@@ -385,6 +408,29 @@ def test_a_failing_engine_fails_the_job_and_leaves_nothing(workplace, temp: Path
     with pytest.raises(EngineError, match="broken"):
         finish(collected(job(speech("en-long")), workplace(FakeEngine(fault=fault))))
     assert files(temp) == []
+
+
+def test_of_a_failed_job_no_decoder_is_left(workplace: Workplace):
+    tools = workplace(FakeEngine(fault=Third()))
+    for _ in range(3):
+        with pytest.raises(EngineError, match="broken"):
+            finish(collected(job(long_speech(), enable_vad=False), tools))
+
+    async def gone() -> None:
+        await until(lambda: not list(below(tools.decoders.process_id)))
+
+    finish(gone())
+
+
+class Third:
+    """Breaks every third call, while the audio is still being decoded."""
+
+    def __init__(self) -> None:
+        self._calls = itertools.count(1)
+
+    def __call__(self, asks: Sequence[Ask]) -> None:
+        if next(self._calls) % 3 == 0:
+            raise EngineError("broken")
 
 
 def test_a_dead_engine_fails_the_jobs_that_wait_and_those_that_come(workplace, temp: Path):

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from sotto.audio.features import log_mel
 from sotto.engine import whisper
 from sotto.engine.base import Ask, Decoded, Thresholds
 from sotto.engine.devices import CPU
+from sotto.engine.failures import DeviceLost
 from sotto.engine.whisper import Whisper
 from sotto.errors import EngineError, OutOfMemory
 
@@ -348,9 +350,14 @@ def test_a_model_that_is_damaged_is_refused(weights: Path, tmp_path: Path):
         (MemoryError("std::bad_alloc"), OutOfMemory),
         (RuntimeError("cuBLAS failed with status CUBLAS_STATUS_NOT_SUPPORTED"), EngineError),
         (ValueError("The memory of the prompts"), EngineError),
+        (RuntimeError("CUDA failed with error unspecified launch failure"), DeviceLost),
+        (
+            RuntimeError("CUDA failed with error an illegal memory access was encountered"),
+            DeviceLost,
+        ),
     ],
 )
-def test_a_lack_of_memory_is_told_from_other_failures(
+def test_a_lack_of_memory_and_a_lost_device_are_told_from_other_failures(
     base: Whisper, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[Exception]
 ):
     class Failing:
@@ -361,6 +368,34 @@ def test_a_lack_of_memory_is_told_from_other_failures(
     with pytest.raises(kind, match="decoding failed") as caught:
         base.decode([ask(log_mel(pcm("en-busy"), 80))])
     assert type(caught.value) is kind
+
+
+def test_where_memory_ends_fewer_texts_are_sampled_at_once_from_then_on(
+    base: Whisper, monkeypatch: pytest.MonkeyPatch
+):
+    """Room for two of the five texts that a window samples."""
+    sampled: list[int] = []
+    generate = base._ct2.generate
+
+    class Tight:
+        def generate(self, *given: Any, num_hypotheses: int = 1, **options: Any) -> Any:
+            sampled.append(num_hypotheses)
+            if num_hypotheses > 2:
+                raise RuntimeError("CUDA failed with error out of memory")
+            return generate(*given, num_hypotheses=num_hypotheses, **options)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(ct2, name)
+
+    ct2 = base._ct2
+    monkeypatch.setattr(base, "_ct2", Tight())
+    monkeypatch.setattr(base, "_sample", 16)
+    hot = ask(log_mel(pcm("en-busy"), 80), temperatures=(0.4,))
+    for tries in ([5, 2, 2, 1], [2, 2, 1]):
+        sampled.clear()
+        [decoded] = base.decode([hot])
+        assert decoded.draft.text
+        assert sampled == tries
 
 
 STARVED = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import threading
 import weakref
@@ -19,6 +20,7 @@ from tests.gate import DECODING, HANG_S, Gate, ask, number
 
 from sotto.engine.base import Ask, Decoded
 from sotto.engine.batcher import Batcher, Ticket, take_batch
+from sotto.engine.failures import DeviceLost
 from sotto.engine.fake import FakeEngine
 from sotto.errors import EngineError, OutOfMemory, Overloaded
 
@@ -339,7 +341,19 @@ def test_a_wrong_number_of_results_is_an_error_and_nobody_gets_anothers_words(st
     assert all(isinstance(error(future), EngineError) for future in futures)
 
 
-@pytest.mark.parametrize("death", [SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_an_idle_engine_holds_no_window_and_no_error(start):
+    def fault(asks: Sequence[Ask]) -> None:
+        raise EngineError("broken")
+
+    batcher, one = start(FakeEngine(fault=fault)), ask(1)
+    assert isinstance(error(batcher.submit("job", one)), EngineError)
+    gone = weakref.ref(one.features)
+    del one
+    gc.collect()
+    assert gone() is None
+
+
+@pytest.mark.parametrize("death", [SystemExit, KeyboardInterrupt, GeneratorExit, DeviceLost])
 def test_when_an_engine_thread_dies_every_window_fails_at_once(busy, gate, death):
     engine = FakeEngine(batch_limit=2)
     batcher = busy(engine)

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tests.file_server import FileServer, whole
+from tests.sound import broken_off
 
 from sotto.audio import decode as decoding
 from sotto.audio.decode import BLOCK_SAMPLES, FORMATS, decode, length_s
@@ -344,6 +345,17 @@ def test_a_wav_that_claims_gigabytes_gives_what_it_has(tmp_path: Path) -> None:
     assert sound(path).size == 16000
 
 
+def test_a_frame_of_millions_of_samples_is_not_decoded(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mka"
+    with av.open(path, "w", format="matroska") as out:
+        stream = out.add_stream("pcm_u8", rate=16000, layout="mono")
+        out.start_encoding()
+        packet = av.Packet(bytes(decoding.MAX_FRAME_SAMPLES + 1))
+        packet.stream, packet.pts, packet.time_base = stream, 0, Fraction(1, 16000)
+        out.mux(packet)
+    assert undecodable(path).startswith("no packet can be decoded")
+
+
 @pytest.mark.parametrize("samples", [1_000_000, 80_000_000, 2**32 - 1])
 def test_an_index_of_gigabytes_is_not_allocated(tmp_path: Path, samples: int) -> None:
     path = tmp_path / "bomb.mp4"
@@ -479,6 +491,33 @@ def test_many_channels_become_one(tmp_path: Path, channels: int) -> None:
     assert sound(path).size == 16000
 
 
+def alone(path: Path, channels: int, heard: int) -> Path:
+    """A tone in one of so many channels, and nothing in the others."""
+    pcm = np.zeros((16000, channels), np.int16)
+    pcm[:, heard] = tone(1, 16000)[0]
+    return wav(path, pcm.tobytes(), channels=channels)
+
+
+@pytest.mark.parametrize("channels", [3, 4, 6, 8])
+def test_no_channel_is_left_out_where_the_file_does_not_say_what_it_is(
+    tmp_path: Path, channels: int
+) -> None:
+    levels = [
+        np.abs(sound(alone(tmp_path / f"{heard}.wav", channels, heard))).max()
+        for heard in range(channels)
+    ]
+    np.testing.assert_allclose(levels, np.abs(tone(1, 16000)).max() / 32768 / channels, rtol=0.01)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5, 6, 7, 8])
+def test_each_channel_can_be_had_by_itself(tmp_path: Path, channels: int) -> None:
+    path = alone(tmp_path / "clip.wav", channels, channels - 1)
+    for channel in range(channels):
+        got = np.concatenate(list(decode(SourceFile(path, 0), 1e6, channel)))
+        assert got.any() == (channel == channels - 1)
+        assert got.size == 16000
+
+
 def test_a_change_of_rate_and_channels_midway_is_followed(tmp_path: Path) -> None:
     one = record(tmp_path / "1", tone(2, 44100), 44100, kind=("adts", "aac"))
     two = record(tmp_path / "2", tone(2, 22050, 2), 22050, 2, kind=("adts", "aac"))
@@ -488,6 +527,22 @@ def test_a_change_of_rate_and_channels_midway_is_followed(tmp_path: Path) -> Non
     assert abs(got.size - sound(one).size - sound(two).size) < RATE / 10
     np.testing.assert_array_equal(got[: 2 * RATE], sound(one)[: 2 * RATE])
     assert np.abs(got[-RATE:]).max() > 0.3
+
+
+def test_what_came_before_is_kept_where_a_file_cannot_be_read_on(tmp_path: Path) -> None:
+    one = record(tmp_path / "clip.opus", tone(5, 48000), 48000)
+    before = sound(one)
+    one.write_bytes(broken_off(one.read_bytes()))
+    got, reason = [], None
+    stream = decode(SourceFile(one, 0), 1e6)
+    while True:
+        try:
+            got.append(next(stream))
+        except StopIteration as end:
+            reason = end.value
+            break
+    np.testing.assert_array_equal(np.concatenate(got), before)
+    assert reason == "Not yet implemented in FFmpeg, patches welcome"
 
 
 def test_a_damaged_middle_costs_no_more_than_itself(tmp_path: Path) -> None:

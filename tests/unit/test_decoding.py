@@ -329,6 +329,25 @@ def test_a_text_that_was_sampled_hot_prompts_nothing(decode):
     assert prompts == {0: 0, 1: 64, 2: 0, 3: 64}
 
 
+@pytest.mark.parametrize("temperatures", [{}, {"temperature": 0.6}])
+def test_what_was_silenced_neither_prompts_nor_ends_the_prompt(decode, temperatures):
+    gate = Gate()
+    gate.open()
+    engine = Silences(fault=gate)
+    decode(windows(3, frames=3000), engine, condition_on_previous_text=True, **temperatures)
+    assert [len(only.prompt) for (only,) in gate.calls if number(only) == 2] == [64]
+
+
+class Silences(FakeEngine):
+    """Hears nobody speak in window 1, after it has tried at all temperatures."""
+
+    def _decode(self, ask: Ask) -> Decoded:
+        decoded = super()._decode(ask)
+        heard = 1.0 if number(ask) == 1 else 0.0
+        decoded = replace(decoded, draft=replace(decoded.draft, temperature=heard))
+        return decoded.silenced() if heard else decoded
+
+
 def test_conditioned_windows_of_two_jobs_still_meet_in_a_call(threads, start):
     gate = Gate()
     batcher = start(FakeEngine(fault=gate))

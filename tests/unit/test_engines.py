@@ -20,6 +20,7 @@ from sotto.errors import EngineError, OutOfMemory, UnknownModel
 from sotto.models.fetch import Hub
 from sotto.models.store import Store
 from sotto.plan import EngineOptions
+from sotto.residents import Wanted
 
 OPTIONS = EngineOptions(
     engine="fake",
@@ -202,6 +203,34 @@ def test_a_job_that_gives_up_waiting_leaves_the_load_to_the_others(
 
     assert asyncio.run(jobs()).healthy
     assert builder.names == ["base"]
+
+
+def test_who_waits_for_a_download_keeps_nobody_from_a_model_that_is_here(
+    engines: Engines, build_with, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_with(FakeEngine(), FakeEngine())
+    wanted, sought, arrived = engines._wanted, [], threading.Event()
+
+    def seek(name: str) -> Wanted:
+        sought.append(name)
+        assert name != "large-v3" or arrived.wait(HANG_S)
+        return wanted(name)
+
+    monkeypatch.setattr(engines, "_wanted", seek)
+
+    async def jobs() -> None:
+        waiting = [asyncio.create_task(leased(engines, "large-v3")) for _ in range(50)]
+        await asyncio.sleep(0)
+        async with asyncio.timeout(HANG_S):
+            await leased(engines)
+        waiting[0].cancel()
+        arrived.set()
+        got = await asyncio.gather(*waiting, return_exceptions=True)
+        assert isinstance(got[0], asyncio.CancelledError)
+        assert all(isinstance(one, Batcher) for one in got[1:])
+
+    asyncio.run(jobs())
+    assert sought.count("large-v3") == 1
 
 
 # Warm, healthy, closed

@@ -171,6 +171,14 @@ def test_a_huge_value_is_not_repeated_in_full(field: str) -> None:
         assert isinstance(said, Request) or len(str(said)) < 1500
 
 
+@pytest.mark.parametrize("field", ["audio_path", "initial_prompt", "hotwords", "language"])
+def test_a_text_with_half_a_character_is_refused(field: str) -> None:
+    error = refused(**{field: "caf\udce9"})
+    assert error.field == field
+    assert str(error).endswith("expected whole characters, not half of one")
+    assert str(error).isascii()
+
+
 def test_a_value_nested_as_deep_as_json_allows_is_refused() -> None:
     deep = json.loads("[" * 900 + "]" * 900)
     for field in FIELDS:

@@ -281,6 +281,13 @@ def test_what_comes_after_the_last_clip_is_not_held(keep_silence: bool):
     assert most * BLOCK <= 90 * RATE
 
 
+@pytest.mark.parametrize("keep_silence", [False, True], ids=["speech", "everything"])
+def test_a_clip_without_a_sample_is_nothing(keep_silence: bool):
+    audio, scored = talk([(5.0, 1.0)])
+    clips = [Span(RATE, RATE)]
+    assert list(cut(hear(audio, scored), keep_silence=keep_silence, clips=clips)) == []
+
+
 @st.composite
 def stretches(draw: st.DrawFn) -> list[Span]:
     """Up to three stretches in order, which may reach beyond the end of the file."""

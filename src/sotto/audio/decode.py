@@ -18,6 +18,7 @@ import av
 import numpy as np
 from av.audio.fifo import AudioFifo
 from av.audio.frame import AudioFrame
+from av.audio.layout import AudioLayout
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import InputContainer
@@ -25,7 +26,7 @@ from av.packet import Packet
 from av.stream import Discard
 from numpy.typing import NDArray
 
-from sotto.audio.pcm import RATE, Pcm
+from sotto.audio.pcm import RATE, Pcm, PcmBlocks
 from sotto.audio.source import SourceFile
 from sotto.errors import AudioEmpty, AudioError, AudioTooLong, AudioUndecodable
 
@@ -34,6 +35,10 @@ BLOCK_SAMPLES = 512 * 256
 # Recordings lie between these; outside them the resampler's buffers or filters grow without bound.
 MIN_RATE_HZ = 1_000
 MAX_RATE_HZ = 6_000_000
+
+# Samples of all channels in one frame. A packet of two kilobytes can claim sixteen million; of the
+# codecs that people use, Monkey's Audio has the longest frames, with two million.
+MAX_FRAME_SAMPLES = 4 * 1024**2
 
 READ_BYTES = 256 * 1024
 
@@ -47,6 +52,10 @@ JOINED_SAMPLES = 64 * 1024
 # this, which is the most that ffmpeg may allocate at once, in the whole process.
 MAX_ALLOCATION_BYTES = 256 * 1024**2
 ctypes.CDLL(av.logging.__file__).av_max_alloc(ctypes.c_size_t(MAX_ALLOCATION_BYTES))
+
+# What a demuxer says of a file that it cannot read on: broken, of a kind that it does not know, or
+# with another codec from here on. An error of the disk is none of these.
+UNREADABLE = (av.error.InvalidDataError, av.error.PatchWelcomeError, av.error.ArgumentError)
 
 # Demuxers of sound and film that keep everything in one file. Playlists (hls, dash, concat, sdp),
 # image sequences, devices and filter graphs, which open what their text names, are left out, and
@@ -75,26 +84,28 @@ PLAYLISTS = {
 }
 
 
-def decode(file: SourceFile, max_audio_s: float, channel: int | None = None) -> Iterator[Pcm]:
+def decode(file: SourceFile, max_audio_s: float, channel: int | None = None) -> PcmBlocks:
     """Yield the sound of `file` as float32 blocks in [-1, 1], mono, 16 kHz.
 
     All channels are mixed, unless one is named by its number, from 0.
 
     Every block has BLOCK_SAMPLES samples, the last one maybe fewer. Packets that cannot be decoded
-    are left out. The file is closed when the iterator ends or is closed. Errors are raised while
-    iterating:
+    are left out. Where the file cannot be read on, its sound ends, and the generator returns why.
+    The file is closed when the iterator ends or is closed. Errors are raised while iterating:
 
     AudioUndecodable if it is not sound that can be decoded, AudioEmpty if no sample comes out,
     AudioTooLong as soon as more than `max_audio_s` seconds have come out.
     """
     empty = True
+    ends: list[str] = []
     with _nameless(file.path) as raw, _translated(), _opened(raw) as container:
-        frames = _bounded(_frames(container, _audio_track(container)), max_audio_s)
+        frames = _bounded(_frames(container, _audio_track(container), ends), max_audio_s)
         for block in _blocks(_resampled(frames, channel)):
             empty = False
             yield block
     if empty:
         raise AudioEmpty("the audio track has no sample")
+    return next(iter(ends), None)
 
 
 def count_channels(file: SourceFile) -> int:
@@ -157,11 +168,16 @@ def _audio_track(container: InputContainer) -> AudioStream:
         if stream is not chosen:
             stream.discard = Discard.all
     chosen.codec_context.thread_count = 1  # ffmpeg would start one a core, for every file
+    chosen.codec_context.options = {"max_samples": str(MAX_FRAME_SAMPLES)}
     return chosen
 
 
-def _frames(container: InputContainer, track: AudioStream) -> Iterator[AudioFrame]:
-    """Decode packet by packet; a broken packet costs its own sound and no more."""
+def _frames(container: InputContainer, track: AudioStream, ends: list[str]) -> Iterator[AudioFrame]:
+    """Decode packet by packet; a broken packet costs its own sound and no more.
+
+    `ends` gets the reason if the file cannot be read to its end: what follows is lost, but not what
+    came before. Recordings of a web radio, laid end to end, are such files.
+    """
     codec = track.codec_context
     decoded = False
     broken: av.error.FFmpegError | None = None
@@ -169,8 +185,9 @@ def _frames(container: InputContainer, track: AudioStream) -> Iterator[AudioFram
     while True:
         try:
             packet = next(packets, None)
-        except av.error.InvalidDataError as error:
-            broken, packet = error, None  # what follows in the file is lost, not what came before
+        except UNREADABLE as error:
+            broken, packet = error, None
+            ends.append(f"{error.strerror}")
         if packet is None:
             break
         if _is_encrypted(packet):
@@ -209,22 +226,37 @@ def _resampled(frames: Iterable[AudioFrame], channel: int | None) -> Iterator[ND
 
     Where the audio goes on with fewer channels, the last one stands for those that are gone.
     """
-    layout = "mono" if channel is None else None
     for alike in _alike(frames):
-        resampler = AudioResampler(format="s16p", layout=layout, rate=RATE)
+        mixes = channel is None and _has_places(alike.layout)
+        layout = "mono" if mixes else None
+        # Packed: of eight channels in planes of their own, PyAV would read a ninth.
+        resampler = AudioResampler(format="s16", layout=layout, rate=RATE)
         for joined in itertools.chain(alike, [None]):
             for resampled in resampler.resample(joined):
-                planes = np.asarray(resampled.to_ndarray(), np.int16)
-                yield planes[min(channel or 0, len(planes) - 1)]
+                packed = np.asarray(resampled.to_ndarray(), np.int16)
+                samples = packed.reshape(-1, resampled.layout.nb_channels)
+                if channel is None and samples.shape[1] > 1:
+                    yield samples.mean(axis=1, dtype=np.float32).astype(np.int16)
+                else:
+                    yield samples[:, min(channel or 0, samples.shape[1] - 1)]
 
 
-def _alike(frames: Iterable[AudioFrame]) -> Iterator[Iterator[AudioFrame]]:
+def _has_places(layout: AudioLayout) -> bool:
+    """Does the file say where each channel's speaker stands, or are there no more than two?
+
+    Where it does not, as with a microphone for each person, ffmpeg guesses, and leaves out what it
+    takes for the bass.
+    """
+    return layout.nb_channels <= 2 or any(channel.name != "NONE" for channel in layout.channels)
+
+
+def _alike(frames: Iterable[AudioFrame]) -> Iterator[_Group]:
     """Groups of frames, joined; within a group, rate, channels and format are the same."""
     left = iter(frames)
     first = next(left, None)
     while first is not None:
         group = _Group(first, left)
-        yield iter(group)
+        yield group
         first = group.other
 
 
@@ -233,7 +265,7 @@ class _Group:
 
     def __init__(self, first: AudioFrame, left: Iterator[AudioFrame]) -> None:
         self.other: AudioFrame | None = None
-        self._layout = first.layout
+        self.layout = first.layout
         self._frames = itertools.chain([first], left)
 
     def __iter__(self) -> Iterator[AudioFrame]:
@@ -249,7 +281,7 @@ class _Group:
 
     def _written(self, frame: AudioFrame, fifo: AudioFifo) -> bool:
         """The fifo refuses another rate, format or time base, but trusts that channels agree."""
-        if frame.layout != self._layout:
+        if frame.layout != self.layout:
             return False
         frame.pts = None  # a jump in the timestamps is no sound, and the fifo would refuse it
         try:

@@ -23,7 +23,7 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -33,7 +33,7 @@ import numpy as np
 
 from sotto.audio import decode as decoding
 from sotto.audio.decode import BLOCK_SAMPLES
-from sotto.audio.pcm import Pcm
+from sotto.audio.pcm import PcmBlocks
 from sotto.audio.source import SourceFile
 from sotto.errors import AudioEmpty, AudioError, AudioTooLong, AudioUndecodable
 
@@ -43,7 +43,8 @@ HEADER = struct.Struct("<cI")
 BLOCK, VALUE, ERROR = b"b", b"v", b"e"
 """What a child writes: a kind, the bytes that follow, and these; a value or an error is its last.
 
-A block is float32; a value is JSON; an error is its type and its message, in JSON."""
+A block is float32; a value is JSON, behind blocks what their generator returns; an error is its
+type and its message, in JSON."""
 ERRORS: Mapping[str, type[AudioError]] = {
     kind.__name__: kind for kind in (AudioEmpty, AudioTooLong, AudioUndecodable)
 }
@@ -72,17 +73,14 @@ class Decoders:
         """The process that forks."""
         return self._process.pid
 
-    def decode(
-        self, file: SourceFile, max_audio_s: float, channel: int | None = None
-    ) -> Iterator[Pcm]:
+    def decode(self, file: SourceFile, max_audio_s: float, channel: int | None = None) -> PcmBlocks:
         """See `decode.decode`."""
         given = {"path": str(file.path), "size_bytes": file.size_bytes}
         with self._asked("decode", {**given, "max_audio_s": max_audio_s, "channel": channel}) as at:
             while True:
                 kind, size = _header(at)
                 if kind != BLOCK:
-                    _value(kind, at.read(size))
-                    return
+                    return cast("str | None", _value(kind, at.read(size)))
                 content = at.read(size)
                 if len(content) < size:
                     raise _died()
@@ -177,7 +175,7 @@ def _died() -> AudioUndecodable:
     return AudioUndecodable("the decoder died of this file")
 
 
-def _decode(path: str, size_bytes: int, max_audio_s: float, channel: int | None) -> Iterator[Pcm]:
+def _decode(path: str, size_bytes: int, max_audio_s: float, channel: int | None) -> PcmBlocks:
     return decoding.decode(SourceFile(Path(path), size_bytes), max_audio_s, channel)
 
 
@@ -237,16 +235,24 @@ def _answer(request: bytes, pipe: int) -> None:
     with suppress(BrokenPipeError), open(pipe, "wb") as out:
         try:
             made = CALLS[asked["call"]](**asked["given"])
-            if isinstance(made, Iterator):
-                for block in made:
-                    _write(out, BLOCK, memoryview(block).cast("B"))
-                made = None
+            if isinstance(made, Generator):
+                made = _written(made, out)
         except BrokenPipeError:
             raise
         except Exception as error:
             _write(out, ERROR, msgspec.json.encode((type(error).__name__, str(error))))
         else:
             _write(out, VALUE, msgspec.json.encode(made))
+
+
+def _written(blocks: Generator[Any, None, Any], out: BinaryIO) -> Any:
+    """Write the blocks. Gives back what their generator returns."""
+    while True:
+        try:
+            block = next(blocks)
+        except StopIteration as end:
+            return end.value
+        _write(out, BLOCK, memoryview(block).cast("B"))
 
 
 def _write(out: BinaryIO, kind: bytes, content: bytes | memoryview) -> None:

@@ -5,6 +5,7 @@ Invariant: imports nothing but numpy, so that whoever only speaks of times loads
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,8 @@ WINDOW_S = 30
 """The longest stretch of audio, in seconds, that Whisper's encoder takes."""
 
 Pcm = NDArray[np.float32]
+PcmBlocks = Generator[Pcm, None, str | None]
+"""A file's sound, block by block; it returns why the file could not be read to its end, if so."""
 
 
 class Span(NamedTuple):

@@ -194,7 +194,9 @@ def _within(speech: Speech, clips: Sequence[Span]) -> Iterator[Speech]:
     for clip in islice(clips, first, None):
         if clip.start >= speech.voice.end:
             break
-        yield Speech(_common(speech.voice, clip), _common(speech.padded, clip))
+        voice = _common(speech.voice, clip)
+        if voice.start < voice.end:  # a clip may be shorter than a sample
+            yield Speech(voice, _common(speech.padded, clip))
 
 
 def _common(one: Span, other: Span) -> Span:

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from sotto.engine.base import Ask, Decoded, Engine
+from sotto.engine.failures import DeviceLost
 from sotto.errors import EngineError, OutOfMemory, Overloaded
 
 log = logging.getLogger(__name__)
@@ -118,19 +119,27 @@ class Batcher:
     def _serve(self) -> None:
         """An engine thread's life. It holds no policy."""
         try:
-            while batch := self._next():
-                try:
-                    self._run(batch)
-                finally:
-                    with self._changed:
-                        self._calls -= 1
-                        self._changed.notify_all()
+            while self._turn():
+                pass
         except BaseException as error:
             with self._changed:
                 self._fault = error
                 self._changed.notify_all()
             log.exception("an engine thread has died")
             self._fail_waiting(EngineError(f"the engine has died: {type(error).__name__}"))
+
+    def _turn(self) -> bool:
+        """Run the next batch, and hold on to nothing of it; False if there is none any more."""
+        batch = self._next()
+        if not batch:
+            return False
+        try:
+            self._run(batch)
+        finally:
+            with self._changed:
+                self._calls -= 1
+                self._changed.notify_all()
+        return True
 
     def _next(self) -> list[Ticket]:
         """Wait for work; an empty list means that there will be none."""
@@ -172,12 +181,13 @@ class Batcher:
         """Decode a batch; one that fails is tried again in halves, so that only the bad one fails.
 
         Out of memory with more than one window halves the limit for good; with one, where other
-        threads' calls may hold memory, it is tried once more without them.
+        threads' calls may hold memory, it is tried once more without them. The loss of the device
+        ends the thread.
         """
         try:
-            results = self.engine.decode([ticket.ask for ticket in batch])
-            if len(results) != len(batch):
-                raise EngineError(f"{len(batch)} windows went in, {len(results)} came out")
+            results = self._decoded(batch)
+        except DeviceLost:
+            raise
         except Exception as error:
             full = isinstance(error, OutOfMemory)
             if len(batch) == 1 and not (full and not alone and len(self._threads) > 1):
@@ -202,6 +212,12 @@ class Batcher:
         middle = len(batch) // 2
         for half in (batch[:middle], batch[middle:]):
             self._run_wanted(half)
+
+    def _decoded(self, batch: list[Ticket]) -> list[Decoded | Ask]:
+        results = self.engine.decode([ticket.ask for ticket in batch])
+        if len(results) != len(batch):
+            raise EngineError(f"{len(batch)} windows went in, {len(results)} came out")
+        return results
 
     def _run_wanted(self, batch: list[Ticket]) -> None:
         """Decode what has not been cancelled since."""

@@ -1,6 +1,7 @@
-"""What a library of the engine raises in, EngineError or OutOfMemory out.
+"""What a library of the engine raises in, EngineError, OutOfMemory or DeviceLost out.
 
-Invariant: a lack of memory is told from every other failure, since it is answered by smaller calls.
+Invariant: a lack of memory is told from every other failure, since it is answered by smaller calls;
+so is the loss of the device, since nothing answers it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,24 @@ from sotto.errors import EngineError, OutOfMemory, first_line
 
 SHORT_OF_MEMORY = ("out of memory", "failed to allocate", "alloc failed")
 """What CUDA, MKL's allocator and cuBLAS say, in lower case, when there is no memory left."""
+LOST = (
+    "illegal memory access",
+    "illegal instruction",
+    "misaligned address",
+    "invalid program counter",
+    "unspecified launch failure",
+    "launch timed out",
+    "device-side assert",
+    "hardware stack error",
+    "uncorrectable ecc error",
+    "no cuda-capable device",
+)
+"""What CUDA says, in lower case, when this process will not use the device again: every call after
+such an error fails with the same one."""
+
+
+class DeviceLost(EngineError):
+    """The device is gone, for this process at least."""
 
 
 @contextmanager
@@ -20,6 +39,16 @@ def translated(doing: str) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, ValueError, IndexError, OSError, MemoryError) as error:
-        text = str(error).lower().replace("_", " ")
-        short = isinstance(error, MemoryError) or any(said in text for said in SHORT_OF_MEMORY)
-        raise (OutOfMemory if short else EngineError)(f"{doing}: {first_line(error)}") from error
+        raise _kind(error)(f"{doing}: {first_line(error)}") from error
+
+
+def _kind(error: Exception) -> type[EngineError | OutOfMemory]:
+    if is_short_of_memory(error):
+        return OutOfMemory
+    return DeviceLost if any(said in str(error).lower() for said in LOST) else EngineError
+
+
+def is_short_of_memory(error: Exception) -> bool:
+    """Does CTranslate2 say so?"""
+    text = str(error).lower().replace("_", " ")
+    return isinstance(error, MemoryError) or any(said in text for said in SHORT_OF_MEMORY)

@@ -21,7 +21,7 @@ from sotto.audio.pcm import WINDOW_S
 from sotto.engine import arena
 from sotto.engine.base import Ask, Decoded, Decoding, Draft, TimedWord, best, distrusted, is_silence
 from sotto.engine.devices import Batching
-from sotto.engine.failures import translated
+from sotto.engine.failures import is_short_of_memory, translated
 from sotto.engine.noise import noise
 from sotto.engine.repetition import compression_ratio
 from sotto.engine.searches import searches
@@ -76,6 +76,7 @@ class Whisper:
         self.batch_limit = batching.decode
         self.threads = batching.threads
         self._batching = batching
+        self._sample = batching.sample
         self._whisper = model
         self._ct2: Any = model.model
         self._tokens = Tokens(model.hf_tokenizer, multilingual=self.multilingual)
@@ -189,14 +190,32 @@ class Whisper:
             self._tokens.before(a, language, task)
             for a, (language, _) in zip(asks, languages, strict=True)
         ]
-        ask, together = asks[0], max(1, self._batching.sample // len(asks))
-        found = [
-            self._generate(encoded, prompts, ask.decoding, search)
-            for search in searches(ask.decoding, ask.temperature, together)
-        ]
+        found = self._found(asks, encoded, prompts)
         if any(len(results) != len(asks) for results in found):
             raise EngineError(f"{len(asks)} windows were decoded, {len(found[0])} came back")
         return [max(tries, key=lambda one: one.scores[0]) for tries in zip(*found, strict=True)]
+
+    def _found(
+        self, asks: Sequence[Ask], encoded: Any, prompts: Sequence[Sequence[int]]
+    ) -> list[list[Any]]:
+        """What each search found for the rows; where memory ends, fewer texts are sampled at once.
+
+        For good, as with the windows of a call; see Batcher.
+        """
+        ask = asks[0]
+        while True:
+            together = max(1, self._sample // len(asks))
+            try:
+                return [
+                    self._generate(encoded, prompts, ask.decoding, search)
+                    for search in searches(ask.decoding, ask.temperature, together)
+                ]
+            except (RuntimeError, MemoryError) as error:
+                texts = min(together, ask.decoding.best_of)
+                if ask.temperature == 0 or texts == 1 or not is_short_of_memory(error):
+                    raise
+            # Out of the handler, since the error holds the failed call's memory.
+            self._sample = min(self._sample, len(asks) * texts // 2)
 
     def _generate(
         self,

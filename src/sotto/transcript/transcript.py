@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from sotto.audio.pcm import RATE, Pcm
+from sotto.audio.pcm import RATE, Pcm, PcmBlocks
 from sotto.language import Language
 from sotto.meter import Meter
 from sotto.transcript.coverage import total_s, uncovered
@@ -23,6 +23,7 @@ class Track:
 
     `duration_s`: seconds of audio; `decoded_s`: seconds of it that the engine got;
     `uncovered_s`: seconds of speech for which it found no words; None where words are not aligned.
+    `broken_off`: why the file could not be read to its end; None if it could.
     """
 
     def __init__(self, channel: int | None, language: Language) -> None:
@@ -32,14 +33,20 @@ class Track:
         self.duration_s = 0.0
         self.decoded_s = 0.0
         self.uncovered_s: float | None = 0.0
+        self.broken_off: str | None = None
         self.silent = 0
         self.translation: list[Segment] = []
         self._spoken = Assembly(channel)
         self._translated = Assembly(channel, pause_s=math.inf, with_words=False)
 
-    def measure(self, blocks: Iterable[Pcm]) -> Iterator[Pcm]:
-        """Pass PCM blocks on and count the seconds."""
-        for pcm in blocks:
+    def measure(self, blocks: PcmBlocks) -> Iterator[Pcm]:
+        """Pass PCM blocks on and count the seconds; what they return is why they broke off."""
+        while True:
+            try:
+                pcm = next(blocks)
+            except StopIteration as end:
+                self.broken_off = end.value
+                return
             self.duration_s += len(pcm) / RATE
             yield pcm
 
@@ -83,6 +90,11 @@ class Transcript:
 
     def finish(self) -> None:
         """Say what there is to say about the job as a whole."""
+        broken_off = next((track.broken_off for track in self.tracks if track.broken_off), None)
+        if broken_off:
+            self.warnings.append(
+                f"audio: it cannot be read beyond {self.duration_s:.1f} s: {broken_off}"
+            )
         silent = sum(track.silent for track in self.tracks)
         if silent:
             windows = "1 window was" if silent == 1 else f"{silent} windows were"
