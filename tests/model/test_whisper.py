@@ -370,6 +370,15 @@ def test_a_lack_of_memory_and_a_lost_device_are_told_from_other_failures(
     assert type(caught.value) is kind
 
 
+@pytest.mark.parametrize("broken", ["龘", "𠮷", "🜁"])
+def test_bytes_that_make_no_character_are_left_out_of_text_and_tokens(base: Whisper, broken: str):
+    encode = base._tokens.of().encode
+    tokens = (*encode(" one two"), *encode(broken)[:-1], *encode(" three four."))
+    whole = tuple(encode(" one two three four."))
+    assert base._tokens.read(tokens) == (whole, " one two three four.")
+    assert base._tokens.read(whole) == (whole, " one two three four.")
+
+
 def test_where_memory_ends_fewer_texts_are_sampled_at_once_from_then_on(
     base: Whisper, monkeypatch: pytest.MonkeyPatch
 ):

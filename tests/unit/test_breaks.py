@@ -49,6 +49,12 @@ def texts(parts: list[list[PlacedWord]]) -> list[str]:
         " تم؟",
         " हुआ।",
         " fait !",
+        " ہے۔",
+        " ሰላም።",
+        " բարև։",
+        "ဟုတ်တယ်။",
+        "ទេ។",
+        " है॥",
         " no.",
         " No.",
         " 1811.",
@@ -139,6 +145,34 @@ def test_one_endless_word_is_left_alone():
 def test_words_that_all_stand_at_one_moment_are_split_by_their_text():
     parts = fitted([word(" extraordinary", 5, 5) for _ in range(30)])
     assert all(len(text) <= LONGEST_TEXT for text in texts(parts))
+
+
+def test_words_that_all_stand_at_one_moment_are_split_near_their_middle():
+    parts = fitted([word(f" {number:03}", 3.0, 3.0) for number in range(200)])
+    assert {len(part) for part in parts} == {12, 13}
+
+
+@pytest.mark.parametrize(
+    ("pieces", "parts"),
+    [
+        ([" because", " of", " l", "'", "homme", " and"], ["because of", "l'homme and"]),
+        ([" it", " cost", " 3", ".5", " million"], ["it cost", "3.5 million"]),
+        (["価格は", "3", ".", "5", "ドルです"], ["価格は", "3.5ドルです"]),
+    ],
+)
+def test_what_a_reader_sees_as_one_word_is_not_split(pieces: list[str], parts: list[str]):
+    """At the longest pause, which stands in the midst of it."""
+    words, at_s = [], 0.0
+    for piece in pieces:
+        at_s += 0.5 if piece in ("'", ".5", ".") else 0.0
+        words.append(word(piece, at_s, at_s + 1.6))
+        at_s += 1.6
+    assert texts(fitted(words)) == parts
+
+
+def test_where_there_is_no_other_place_a_word_is_split():
+    digits = [word("7", place, place + 1.0) for place in range(20)]
+    assert all(part[-1].end_s - part[0].start_s <= LONGEST_S for part in fitted(digits))
 
 
 @pytest.mark.parametrize("gap_s", [0.0, 0.59])

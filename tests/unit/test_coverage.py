@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from sotto.audio.pcm import RATE, Span
 from sotto.audio.windows import Window, part
 from sotto.engine.base import TimedWord
-from sotto.transcript.coverage import total_s, uncovered
+from sotto.transcript.coverage import uncovered
+from sotto.transcript.timing import total_s
 
 Times = list[tuple[float, float]]
 
@@ -45,6 +46,28 @@ def words(*times_s: tuple[float, float]) -> list[TimedWord]:
 def test_voices_without_words_are_found(voices_s: Times, words_s: Times, missing_s: Times):
     missing = uncovered(window(*voices_s), words(*words_s))
     assert [(m.start_s, m.end_s) for m in missing] == missing_s
+
+
+@pytest.mark.parametrize(
+    ("number", "missing_s"),
+    [
+        (" 055554827391.", []),
+        (" 0555-5482-7391", []),
+        (" 5554", [(1, 2), (2.4, 3.6)]),
+        (" 555", [(1, 2), (2.4, 3.6)]),
+        (" extraordinarily", [(1, 2), (2.4, 3.6)]),
+    ],
+)
+def test_a_number_said_in_groups_is_one_word_and_covers_them_all(number: str, missing_s: Times):
+    said = [TimedWord(" at", (1,), 0.0, 0.8, 0.9), TimedWord(number, (2,), 0.9, 5.0, 0.9)]
+    missing = uncovered(window((0, 0.8), (1, 2), (2.4, 3.6), (4, 5)), said)
+    assert [(m.start_s, m.end_s) for m in missing] == missing_s
+
+
+def test_speech_too_long_for_the_number_behind_it_was_skipped():
+    said = [TimedWord(" 123456", (1,), 0.0, 20.0, 0.9)]
+    missing = uncovered(window((0, 8), (9, 18), (19, 20)), said)
+    assert [(m.start_s, m.end_s) for m in missing] == [(0, 8), (9, 18)]
 
 
 voice_times = st.lists(st.integers(0, 299), unique=True, max_size=16).map(

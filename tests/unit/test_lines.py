@@ -68,6 +68,23 @@ def test_a_word_wider_than_a_line_stands_alone() -> None:
     assert lines == ["a", "incomprehensibilities", "b"]
 
 
+@pytest.mark.parametrize(
+    ("width", "lines"),
+    [
+        (11, ["car l'homme", "est là"]),
+        (10, ["car", "l'homme", "est là"]),
+        (9, ["car", "l'homme", "est là"]),
+        (6, ["car l'", "homme", "est là"]),
+    ],
+)
+def test_what_a_reader_sees_as_one_word_is_on_one_line_if_it_fits(
+    width: int, lines: list[str]
+) -> None:
+    words = [" car", " l'", "homme", " est", " là"]
+    said = replace(segment("x"), words=tuple(Word(w, i, i + 1, 0.9) for i, w in enumerate(words)))
+    assert [rows for _, _, rows in laid_out(said, Lines(width=width, count=None))] == [lines]
+
+
 def test_a_segment_without_text_has_no_cue() -> None:
     assert list(laid_out(segment(""), Lines(width=5, count=1))) == []
 
@@ -124,3 +141,9 @@ def test_a_translation_from_a_language_without_spaces_is_broken_between_words() 
     whole = replace(segment("Hello, you there, again.", with_words=False), language="ja")
     [(_, _, lines)] = laid_out(whole, Lines(width=8, count=None))
     assert lines == ["Hello,", "you", "there,", "again."]
+
+
+def test_a_letter_with_an_accent_does_not_cut_the_word_it_is_in() -> None:
+    whole = replace(segment("To the café’s terrace", with_words=False), language="ja")
+    [(_, _, lines)] = laid_out(whole, Lines(width=8, count=None))
+    assert lines == ["To the", "café’s", "terrace"]

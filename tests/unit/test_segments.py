@@ -71,6 +71,21 @@ def test_an_abbreviation_does_not_end_a_segment():
     assert texts(assembled(part("And Mr. John Dashwood came."))) == ["And Mr. John Dashwood came."]
 
 
+def test_a_full_stop_within_a_word_does_not_end_a_segment():
+    words = [" It", " is", " 3.", "5", " or", " 1,", "000.", " See", " www.", "example.", "com."]
+    whole = part("x " * len(words))
+    timed = tuple(replace(w, text=t) for w, t in zip(whole.decoded.words, words, strict=True))
+    whole = replace(whole, decoded=replace(whole.decoded, words=timed))
+    assert texts(assembled(whole)) == ["It is 3.5 or 1,000.", "See www.example.com."]
+
+
+def test_a_text_that_begins_without_a_space_is_no_end_of_the_window_before():
+    first, second = part("He came."), part("Ella vino.", start_s=1.0)
+    timed = tuple(replace(word, text=word.text.strip()) for word in second.decoded.words)
+    second = replace(second, decoded=replace(second.decoded, words=timed))
+    assert texts(assembled(first, second))[0] == "He came."
+
+
 def test_a_sentence_across_two_windows_is_one_segment():
     first, second = part("It was the best", start_s=0), part("of times. Then it", start_s=2.0)
     third = part("was over.", start_s=3.5)
@@ -208,7 +223,7 @@ def voiced(whole: Part, *voices_s: tuple[float, float]) -> Part:
     ("asked_again", "cues"),
     [
         ([(5, 30)], [("Hello.", 0, 5), ("Then.", 5, 30)]),
-        ([(5, 12), (20, 30)], [("Hello.", 0, 5), ("Then.", 5, 30)]),
+        ([(5, 12), (20, 30)], [("Hello.", 0, 5), ("Then.", 20, 30)]),
         ([(0, 10)], [("Then.", 0, 10), ("Hello.", 10, 30)]),
         ([(0.05, 10)], [("Then.", 0.05, 10), ("Hello.", 10, 30)]),
         ([(0, 30)], [("Hello.", 0, 30), ("Then.", 30, 30)]),

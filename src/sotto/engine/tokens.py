@@ -15,7 +15,8 @@ from sotto.engine.base import PROMPT, Ask
 CONTEXT = 448
 """Positions of Whisper's decoder: prompt and text together."""
 
-
+BROKEN = "\ufffd"
+"""What the tokenizer reads where bytes make no character."""
 PROMPT_CHARACTERS = 20_000
 """The end of a prompt, in which its last 223 tokens lie: none has as many as 80 characters.
 
@@ -58,9 +59,16 @@ class Tokens:
         prompt = [tokenizer.sot_prev, *ask.prompt] if ask.prompt else []
         return [*prompt, *tokenizer.sot_sequence, tokenizer.no_timestamps]
 
-    def text(self, tokens: tuple[int, ...]) -> str:
-        """The text of tokens, whatever its language."""
-        return str(self.of().decode(list(tokens)))
+    def read(self, tokens: tuple[int, ...]) -> tuple[tuple[int, ...], str]:
+        """The text of tokens, whatever its language, and the tokens of that text.
+
+        Bytes that make no character are left out of both: the alignment loses all words behind one.
+        """
+        text = str(self.of().decode(list(tokens)))
+        if BROKEN not in text:
+            return tokens, text
+        whole = text.replace(BROKEN, "")
+        return tuple(self.of().encode(whole)), whole
 
     def of_text(self, tokens: tuple[int, ...]) -> list[int]:
         """Those of the tokens that are text."""

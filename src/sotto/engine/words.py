@@ -11,13 +11,16 @@ from faster_whisper.transcribe import merge_punctuations
 
 from sotto.engine.base import TimedWord
 
-OPENING = "\"'“¿([{-"
-CLOSING = "\"'.。,，!！?？:：”)]}、"
+OPENING = "\"'“«¿([{-"
+CLOSING = "\"'.。,，!！?？:：;…”»)]}、"
+CLOSING_APART = frozenset("!?:;…»")
+"""What belongs to the word before it although a space stands between, as in French."""
 
 
 def timed(timings: list[dict[str, Any]]) -> tuple[TimedWord, ...]:
     """The words of `find_alignment`'s timings, in which punctuation is joined to its word."""
     merge_punctuations(timings, OPENING, CLOSING)
+    _merge_apart(timings)
     return tuple(
         TimedWord(
             text=timing["word"],
@@ -29,3 +32,15 @@ def timed(timings: list[dict[str, Any]]) -> tuple[TimedWord, ...]:
         for timing in timings
         if timing["word"]
     )
+
+
+def _merge_apart(timings: list[dict[str, Any]]) -> None:
+    """Join ` !` to the word before it, whose time stays what it is."""
+    before: dict[str, Any] | None = None
+    for timing in timings:
+        if before is not None and set(timing["word"].strip()) <= CLOSING_APART:
+            before["word"] += timing["word"]
+            before["tokens"] += timing["tokens"]
+            timing["word"], timing["tokens"] = "", []
+        elif timing["word"]:
+            before = timing

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from sotto.transcript.scripts import width
+from sotto.transcript.scripts import may_part, width
 from sotto.transcript.timing import PlacedWord
 
 PAUSE_S = 0.6
@@ -19,7 +19,7 @@ LONGEST_S = 7.0
 LONGEST_TEXT = 84
 """Two lines of 42 characters, by the same rule; a wide one, such as 字, counts as two."""
 
-SENTENCE_END = re.compile(r"[.!?…。．！？؟।]+[\"'”’»)\]」』]*$")
+SENTENCE_END = re.compile(r"[.!?…。｡．！？؟۔।॥։።။។]+[\"'”’»)\]」』]*$")
 CLAUSE_END = re.compile(r"[,;:،、，；：—–]+[\"'”’»)\]」』]*$")
 ABBREVIATION = re.compile(
     r"^[\"'“‘«(\[]*(?:[A-ZА-ЯÀ-Þ]\.|(?:Mr|Mrs|Ms|Dr|St|Prof|Sr|Sra|Jr|Mme|Mlle|Sig|vs|etc)\.)$",
@@ -34,11 +34,19 @@ def ends_sentence(text: str) -> bool:
 
 
 def fitted(words: Sequence[PlacedWord]) -> list[list[PlacedWord]]:
-    """Split words without a break among them into parts that can be read as subtitles."""
+    """Split words without a break among them into parts that can be read as subtitles.
+
+    A part ends within what a reader sees as one word only if there is no other place.
+    """
     words = list(words)
     if len(words) < 2 or _fits(words):
         return [words]
-    at = max(range(1, len(words)), key=lambda i: _merit(words, i))
+    places = [i for i in range(1, len(words)) if may_part(words[i - 1].text, words[i].text)]
+    # Words that stand at one moment have no middle in time.
+    at = max(
+        places or range(1, len(words)),
+        key=lambda i: (_merit(words, i), -abs(2 * i - len(words))),
+    )
     return [*fitted(words[:at]), *fitted(words[at:])]
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from sotto.audio.windows import Stretch, Window, voices_in
 from sotto.engine.base import TimedWord
-from sotto.transcript.timing import owners
+from sotto.transcript.timing import owners, spelled, total_s
 
 UNBEGUN_S = 0.1
 """A voice that starts no earlier than this before the last word's end was not begun."""
@@ -31,6 +31,7 @@ def uncovered(window: Window, words: Sequence[TimedWord]) -> list[Stretch]:
     if not words:
         return voices
     covered = {owner for owner in owners(words, voices) if owner is not None}
+    covered |= {voice for word in words for voice in spelled(word, voices)}
     said_s = max(word.end_s for word in words)
     missing: list[Stretch] = []
     for index, voice in enumerate(voices):
@@ -42,8 +43,3 @@ def uncovered(window: Window, words: Sequence[TimedWord]) -> list[Stretch]:
         elif length_s > SKIPPED_S and index not in covered:
             missing.append(voice)
     return missing if total_s(missing) > WORTHWHILE_S else []
-
-
-def total_s(stretches: Sequence[Stretch]) -> float:
-    """Seconds of all stretches together."""
-    return sum(stretch.end_s - stretch.start_s for stretch in stretches)

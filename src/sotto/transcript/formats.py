@@ -17,16 +17,11 @@ import msgspec
 
 from sotto.transcript.lines import Lines, laid_out
 from sotto.transcript.record import encodable, segment_record, whole_ms
+from sotto.transcript.scripts import spaced
 from sotto.transcript.segments import Segment
 
 _BREAKS = re.compile(r"[\t-\r\x1c-\x1e\x85\u2028\u2029]+")
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f]")
-_UNSPACED = re.compile(
-    r"[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Tibetan; Burmese; Khmer
-    r"\u2e80-\u312f\u31a0-\u4dbf\u4e00-\u9fff"  # kana and ideographs with their punctuation
-    r"\uf900-\ufaff\ufe30-\ufe4f\uff00-\uff9f\U00020000-\U0003ffff]"
-)
-"""Characters of scripts that put no space between sentences."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +47,7 @@ def plain_text(segments: Sequence[Segment], _: Lines | None = None) -> str:
     text = ""
     for segment in segments:
         line = _line(segment.text)
-        if text and line and (segment.text[0].isspace() or _spaced(text[-1], line[0])):
+        if text and line and (segment.text[0].isspace() or spaced(text[-1], line[0])):
             text += " "
         text += line
     return text
@@ -155,10 +150,6 @@ def _label(channel: int | None) -> str:
 def _line(text: str) -> str:
     """`text` on one line, without controls and without space at its ends."""
     return encodable(_BREAKS.sub(" ", _CONTROLS.sub("", text))).strip()
-
-
-def _spaced(before: str, after: str) -> bool:
-    return not (_UNSPACED.match(before) or _UNSPACED.match(after))
 
 
 def _clock(time_ms: int, decimal_mark: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from sotto.engine.base import TimedWord
 from sotto.languages import WITHOUT_SPACES
-from sotto.transcript.scripts import joined
+from sotto.transcript.scripts import UNSPACED, joined, may_part
 from sotto.transcript.scripts import width as columns
 from sotto.transcript.segments import Segment
 
@@ -47,13 +47,35 @@ def laid_out(segment: Segment, lines: Lines) -> Iterator[tuple[float, float, lis
 
 def _rows(pieces: Sequence[_Piece], width: int) -> Iterator[list[_Piece]]:
     row: list[_Piece] = []
-    for piece in pieces:
-        if row and columns("".join(p.text for p in [*row, piece]).strip()) > width:
+    for unit in _units(pieces, width):
+        if row and _columns([*row, *unit]) > width:
             yield row
             row = []
-        row.append(piece)
+        row += unit
     if row:
         yield row
+
+
+def _units(pieces: Sequence[_Piece], width: int) -> Iterator[list[_Piece]]:
+    """Pieces that a reader sees as one word together, unless they are wider than a line."""
+    together: list[_Piece] = []
+    for piece in pieces:
+        if together and may_part(together[-1].text, piece.text):
+            yield from _fitting(together, width)
+            together = []
+        together.append(piece)
+    yield from _fitting(together, width)
+
+
+def _fitting(together: list[_Piece], width: int) -> Iterator[list[_Piece]]:
+    if _columns(together) <= width:
+        yield together
+    else:
+        yield from ([piece] for piece in together)
+
+
+def _columns(pieces: Sequence[_Piece]) -> int:
+    return columns("".join(piece.text for piece in pieces).strip())
 
 
 def _pieces(segment: Segment) -> list[_Piece]:
@@ -75,8 +97,10 @@ def _parts(segment: Segment) -> list[str]:
     parts: list[str] = re.findall(r"\s*\S+", segment.text)
     if segment.language not in WITHOUT_SPACES:
         return parts
-    # The language is that of the speech: what is all Latin may be its translation.
-    return [one for part in parts for one in ([part] if part.isascii() else _characters(part))]
+    # The language is that of the speech: a text in another script may be its translation.
+    return [
+        one for part in parts for one in (_characters(part) if UNSPACED.search(part) else [part])
+    ]
 
 
 def _characters(text: str) -> list[str]:

@@ -9,6 +9,7 @@ of a number or of a Latin word, closing punctuation - it belongs to the word bef
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,12 +19,18 @@ from sotto.languages import WITHOUT_SPACES
 
 BOUND_TO_PREVIOUS = frozenset(
     "ぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮヵヶー々ゝゞヽヾ"  # small kana, marks of repetition
-    "、。，．！？；：）」』】〉》〕］｝”’…・"  # closing punctuation
-    "ๆฯะาำๅ"  # Thai signs and vowels that follow their consonant
+    "、。，．！？；：）」』】〉》〕］｝”’…・｡။"  # closing punctuation
+    "ๆฯะาำๅໆຯະາຳ"  # Thai and Lao signs and vowels that follow their consonant
 )
 """What never begins a line or a word (the kernel of Japanese kinsoku, and its Thai likeness)."""
-BOUND_TO_NEXT = frozenset("（「『【〈《〔［｛“‘เแโใไ")
-"""What never ends one: opening punctuation, Thai vowels that are written before their consonant."""
+BOUND_TO_NEXT = frozenset("（「『【〈《〔［｛“‘เแโใไເແໂໃໄ")
+"""What never ends one: opening punctuation, vowels that are written before their consonant."""
+UNSPACED = re.compile(
+    r"[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Tibetan; Burmese; Khmer
+    r"\u2e80-\u312f\u31a0-\u4dbf\u4e00-\u9fff"  # kana and ideographs with their punctuation
+    r"\uf900-\ufaff\ufe30-\ufe4f\uff00-\uff9f\U00020000-\U0003ffff]"
+)
+"""Characters of scripts that put no space between words and sentences."""
 
 
 def joined(words: Sequence[TimedWord], language: str) -> list[TimedWord]:
@@ -37,6 +44,21 @@ def joined(words: Sequence[TimedWord], language: str) -> list[TimedWord]:
         else:
             result.append(word)
     return result
+
+
+def spaced(before: str, after: str) -> bool:
+    """Does a space stand between these two characters where one sentence ends before another?"""
+    return not (UNSPACED.match(before) or UNSPACED.match(after))
+
+
+def may_part(before: str, after: str) -> bool:
+    """May a line end between these words of one text?
+
+    Not where a reader sees one word: the tokenizer makes two of `l'homme`, `3.5` and `well-known`.
+    """
+    if not before or not after:
+        return True
+    return before[-1].isspace() or after[0].isspace() or not spaced(before[-1], after[0])
 
 
 def width(text: str) -> int:

@@ -14,7 +14,7 @@ from sotto.audio.pcm import RATE, Span
 from sotto.audio.windows import Window
 from sotto.engine.base import Decoded, TimedWord
 from sotto.transcript.breaks import LONGEST_S, PAUSE_S, ends_sentence, fitted
-from sotto.transcript.scripts import joined
+from sotto.transcript.scripts import joined, may_part
 from sotto.transcript.timing import PlacedWord, monotonic, place, spread
 from sotto.transcript.words import Word, Words
 
@@ -123,10 +123,16 @@ class Assembly:
     def _ends_before(self, word: PlacedWord, origin: Part) -> bool:
         last = self._open[-1]
         return (
-            ends_sentence(last.text)
+            self._ends_sentence(word, origin)
             or word.start_s - last.end_s >= self._pause_s
             or origin.decoded.language != self._origins[-1].decoded.language
         )
+
+    def _ends_sentence(self, word: PlacedWord, origin: Part) -> bool:
+        """Does the last word end one? `3.` does not before `5`; windows are texts of their own."""
+        last = self._open[-1]
+        parts = origin is not self._origins[-1] or may_part(last.text, word.text)
+        return parts and ends_sentence(last.text)
 
     def _segment(self, words: list[PlacedWord], origin: Part) -> Segment:
         timed = Words(Word(w.text, w.start_s, w.end_s, w.probability) for w in words)

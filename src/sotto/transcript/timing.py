@@ -1,7 +1,7 @@
 """Aligned words in, words with file times out: the words from the model, the times from the sound.
 
 Invariant: times never run backwards, never leave the file, and a word that belongs to a voice
-lies inside it.
+lies inside it, but for a long number that is said in several.
 
 Whisper's alignment is off by tenths of a second; the edges of the voices that the VAD hears are
 not. So each word is given to the voice that it ends in, the first word of a voice starts where the
@@ -11,7 +11,7 @@ voice starts, and the last one ends where it ends.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -21,6 +21,10 @@ from sotto.engine.base import TimedWord
 
 REACH_S = 0.4
 """A word that ends farther than this from every voice is left where the model heard it."""
+SPELLED = 6
+"""A number of so many digits may be said in several voices, group by group."""
+DIGIT_S = 0.8
+"""No digit takes longer to say: with more speech than that, some of it is no part of the number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +53,41 @@ def place(words: Sequence[TimedWord], window: Window) -> list[PlacedWord]:
             placed += [_unsnapped(word, window.pieces) for word in members]
         else:
             placed += _snapped(members, voices[owner])
+            if groups := spelled(members[0], voices):
+                first = voices[groups[0]]
+                placed[-len(members)] = replace(
+                    placed[-len(members)], start_s=first.start_s + first.shift_s
+                )
     return monotonic(placed)
 
 
 def spread(text: str, voices: Sequence[Span]) -> list[PlacedWord]:
-    """Give the words of a text without alignment the time of the voices, by their length."""
+    """Give the words of a text without alignment the time of the voices, by their length.
+
+    A word whose share reaches over a pause is given to the side that has more of it.
+    """
     parts = re.findall(r"\s*\S+", text)
     spoken_s = sum(voice.end - voice.start for voice in voices) / RATE
     letters = sum(map(len, parts))
     placed, said = [], 0
     for part in parts:
-        start_s = file_s(voices, spoken_s * said / letters)
+        share_s = spoken_s * said / letters, spoken_s * (said + len(part)) / letters
         said += len(part)
-        end_s = file_s(voices, spoken_s * said / letters, is_end=True)
+        start_s, end_s = max(_shares(voices, *share_s), key=lambda share: share[1] - share[0])
         placed.append(PlacedWord(part, (), start_s, max(start_s, end_s), 1.0, None))
     return placed
+
+
+def _shares(voices: Sequence[Span], from_s: float, to_s: float) -> Iterator[tuple[float, float]]:
+    """Of each voice, what lies between these seconds of all voices glued; in seconds of the file.
+
+    Ends before it starts where that is nothing.
+    """
+    at_s = 0.0
+    for voice in voices:
+        start_s, length_s = voice.start / RATE, (voice.end - voice.start) / RATE
+        yield start_s + max(0.0, from_s - at_s), start_s + min(length_s, to_s - at_s)
+        at_s += length_s
 
 
 def file_s(pieces: Sequence[Span], at_s: float, *, is_end: bool = False) -> float:
@@ -102,6 +126,25 @@ def owners(words: Sequence[TimedWord], voices: Sequence[Stretch]) -> list[int | 
             first = nearest
         found.append(nearest)
     return found
+
+
+def spelled(word: TimedWord, voices: Sequence[Stretch]) -> list[int]:
+    """The voices, in order, that a long number was said in; it is one word and has one owner."""
+    digits = sum(map(str.isdigit, word.text))
+    if digits < SPELLED:
+        return []
+    inside = [
+        index
+        for index, voice in enumerate(voices)
+        if word.start_s <= (voice.start_s + voice.end_s) / 2 <= word.end_s
+    ]
+    spoken_s = total_s([voices[index] for index in inside])
+    return inside if spoken_s <= digits * DIGIT_S else []
+
+
+def total_s(stretches: Sequence[Stretch]) -> float:
+    """Seconds of all stretches together."""
+    return sum(stretch.end_s - stretch.start_s for stretch in stretches)
 
 
 def _snapped(words: list[TimedWord], voice: Stretch) -> list[PlacedWord]:

@@ -14,8 +14,9 @@ from dataclasses import replace
 from sotto.audio.pcm import RATE, Pcm, PcmBlocks
 from sotto.language import Language
 from sotto.meter import Meter
-from sotto.transcript.coverage import total_s, uncovered
+from sotto.transcript.coverage import uncovered
 from sotto.transcript.segments import Assembly, Part, Segment, spoken_words, translated_words
+from sotto.transcript.timing import total_s
 
 
 class Track:
