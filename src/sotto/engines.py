@@ -29,6 +29,9 @@ from sotto.residents import Resident, Residents, Wanted
 
 log = logging.getLogger(__name__)
 
+MOST_SOUGHT = 32
+"""Models that are looked for at once, each in a thread; more than a worker knows by name."""
+
 
 class Engines:
     """The models of this process, loaded when first asked for; safe to use from many threads."""
@@ -36,9 +39,9 @@ class Engines:
     def __init__(self, store: Store, options: EngineOptions) -> None:
         self._store = store
         self._options = options
-        # Threads of their own: where a model lies is not to be asked behind a slow download.
-        self._threads = ThreadPoolExecutor(thread_name_prefix="sotto-load")
-        self._residents = Residents(self._threads)
+        # A thread for each model that may be sought: none waits behind the download of another.
+        self._threads = ThreadPoolExecutor(MOST_SOUGHT, thread_name_prefix="sotto-find")
+        self._residents = Residents(ThreadPoolExecutor(thread_name_prefix="sotto-load"))
         self._plans: dict[Path, Plan] = {}
         self._device: Device | None = None
         self._planning = threading.Lock()
@@ -87,6 +90,7 @@ class Engines:
     def close(self) -> None:
         """Stop all engines, once what is being loaded is; what waits fails."""
         self._residents.close()
+        self._threads.shutdown(cancel_futures=True)
 
     async def _held(self, name: str | None) -> tuple[Resident, tuple[str, ...]]:
         """A model that is kept for us, and warnings."""

@@ -30,8 +30,9 @@ LANGUAGES = {
     "vi": "vietnamese", "yi": "yiddish", "yo": "yoruba", "yue": "cantonese", "zh": "chinese",
 }  # fmt: skip
 
-WITHOUT_SPACES = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
-"""Languages whose words the tokenizer splits at every character (faster_whisper.tokenizer)."""
+WITHOUT_SPACES = frozenset({"zh", "ja", "th", "lo", "my", "yue", "km", "bo"})
+"""Languages whose words are split at every character: those of which faster_whisper.tokenizer says
+so, and Khmer and Tibetan, of which it would make one word a window."""
 
 _CODES = {name: code for code, name in LANGUAGES.items()}
 

@@ -370,6 +370,14 @@ def test_a_lack_of_memory_and_a_lost_device_are_told_from_other_failures(
     assert type(caught.value) is kind
 
 
+@pytest.mark.parametrize(("language", "text"), [("km", "ខ្ញុំទៅផ្សារ"), ("bo", "བོད་སྐད་")])
+def test_a_text_without_spaces_is_more_than_one_word(base: Whisper, language: str, text: str):
+    tokenizer = base._tokens.of(language)
+    words, tokens = tokenizer.split_to_word_tokens([*tokenizer.encode(text), tokenizer.eot])
+    assert "".join(words) == text
+    assert len(tokens) > 4
+
+
 @pytest.mark.parametrize("broken", ["龘", "𠮷", "🜁"])
 def test_bytes_that_make_no_character_are_left_out_of_text_and_tokens(base: Whisper, broken: str):
     encode = base._tokens.of().encode

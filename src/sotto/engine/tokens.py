@@ -11,6 +11,7 @@ from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import get_suppressed_tokens
 
 from sotto.engine.base import PROMPT, Ask
+from sotto.languages import WITHOUT_SPACES
 
 CONTEXT = 448
 """Positions of Whisper's decoder: prompt and text together."""
@@ -37,6 +38,8 @@ class Tokens:
         known = self._known.get((language, task))
         if known is None:
             known = Tokenizer(self._plain, self._multilingual, task, language)
+            if language in WITHOUT_SPACES:
+                known.split_to_word_tokens = known.split_tokens_on_unicode
             self._known[language, task] = known
         return known
 

@@ -19,7 +19,7 @@ LONGEST_S = 7.0
 LONGEST_TEXT = 84
 """Two lines of 42 characters, by the same rule; a wide one, such as 字, counts as two."""
 
-SENTENCE_END = re.compile(r"[.!?…。｡．！？؟۔।॥։።။។]+[\"'”’»)\]」』]*$")
+SENTENCE_END = re.compile(r"[.!?…。｡．！？؟۔।॥།։።။។]+[\"'”’»)\]」』]*$")
 CLAUSE_END = re.compile(r"[,;:،、，；：—–]+[\"'”’»)\]」』]*$")
 ABBREVIATION = re.compile(
     r"^[\"'“‘«(\[]*(?:[A-ZА-ЯÀ-Þ]\.|(?:Mr|Mrs|Ms|Dr|St|Prof|Sr|Sra|Jr|Mme|Mlle|Sig|vs|etc)\.)$",

@@ -19,12 +19,15 @@ from sotto.languages import WITHOUT_SPACES
 
 BOUND_TO_PREVIOUS = frozenset(
     "ぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮヵヶー々ゝゞヽヾ"  # small kana, marks of repetition
-    "、。，．！？；：）」』】〉》〕］｝”’…・｡။"  # closing punctuation
+    "、。，．！？；：）」』】〉》〕］｝”’…・｡။។་།"  # closing marks
     "ๆฯะาำๅໆຯະາຳ"  # Thai and Lao signs and vowels that follow their consonant
 )
 """What never begins a line or a word (the kernel of Japanese kinsoku, and its Thai likeness)."""
-BOUND_TO_NEXT = frozenset("（「『【〈《〔［｛“‘เแโใไເແໂໃໄ")
-"""What never ends one: opening punctuation, vowels that are written before their consonant."""
+BOUND_TO_NEXT = frozenset("（「『【〈《〔［｛“‘เแโใไເແໂໃໄ\u17d2")
+"""What never ends one: opening punctuation, vowels that are written before their consonant, and
+Khmer's sign that the next consonant stands below this one."""
+TIBETAN = re.compile(r"[\u0f40-\u0fbc]")
+"""Letters of which several make a syllable, which is a word to a reader."""
 UNSPACED = re.compile(
     r"[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Tibetan; Burmese; Khmer
     r"\u2e80-\u312f\u31a0-\u4dbf\u4e00-\u9fff"  # kana and ideographs with their punctuation
@@ -82,6 +85,8 @@ def _belong_together(before: str, after: str) -> bool:
     if first in BOUND_TO_PREVIOUS or last in BOUND_TO_NEXT:
         return True
     if unicodedata.category(first) in ("Mn", "Mc", "Me"):
+        return True
+    if TIBETAN.match(last) and TIBETAN.match(first):
         return True
     return _is_latin_or_digit(last) and _is_latin_or_digit(first)
 
