@@ -34,12 +34,14 @@ WITHOUT_SPACES = frozenset({"zh", "ja", "th", "lo", "my", "yue", "km", "bo"})
 """Languages whose words are split at every character: those of which faster_whisper.tokenizer says
 so, and Khmer and Tibetan, of which it would make one word a window."""
 
+LONGEST = 60
+"""No name of a language is longer."""
 _CODES = {name: code for code, name in LANGUAGES.items()}
 
 
 def suggest(wrong: str) -> str | None:
     """The code that `wrong` most likely means (`english`, `en-US`, `EN`), or None."""
-    word = wrong.strip().lower()
+    word = wrong.strip()[:LONGEST].lower()
     head = word.replace("_", "-").split("-")[0]
     if head in LANGUAGES:
         return head

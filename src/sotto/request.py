@@ -27,6 +27,11 @@ from sotto.transcript.lines import Lines
 # Here, where one thread imports: of two that convert to a type for the first time one may crash.
 msgspec.json.Decoder(Options)
 
+SECRET = frozenset({"audio", "audio_base64", "audio_headers", "upload_url", "upload_headers"})
+"""Options whose values no message repeats: an address may be signed, a header a password."""
+LONGEST_NAME = 60
+"""No option has a longer name."""
+
 
 class Clip(NamedTuple):
     """A stretch of the audio to transcribe, in seconds; the end may be infinite."""
@@ -77,7 +82,8 @@ def _options(given: Mapping[str, Any]) -> Options:
     refuse_unknown(given, Options.__struct_fields__)
     for field, value in given.items():
         if isinstance(value, str) and not _is_text(value):
-            raise RequestError(field, f"{shown(value)}: expected whole characters, not half of one")
+            told = _told(field, value)
+            raise RequestError(field, f"{told}: expected whole characters, not half of one")
     changed = dict(given)
     vad = changed.get("vad_parameters")
     if isinstance(vad, Mapping):
@@ -102,10 +108,10 @@ def refuse_unknown(given: Mapping[str, Any], fields: Sequence[str], prefix: str 
     """Raise RequestError for a name in `given` that is none of `fields`, with what was meant."""
     for name in given:
         if name not in fields:
-            close = difflib.get_close_matches(str(name).lower(), fields, n=1)
+            close = difflib.get_close_matches(str(name)[:LONGEST_NAME].lower(), fields, n=1)
             hint = f"did you mean '{close[0]}'?" if close else f"options are {', '.join(fields)}"
             called = name if isinstance(name, str) and name.isidentifier() else shown(name)
-            raise RequestError(f"{prefix}{called[:60]}", f"no such option; {hint}")
+            raise RequestError(f"{prefix}{called[:LONGEST_NAME]}", f"no such option; {hint}")
 
 
 def _is_text(value: str) -> bool:
@@ -126,7 +132,7 @@ def _refusal(error: msgspec.ValidationError, given: Mapping[str, Any]) -> Reques
     reason = reason.replace("`", "").replace("Expected", "expected").split(", got")[0]
     if reason.startswith("Invalid enum value"):
         reason = f"expected {' or '.join(map(repr, _choices(field)))}"
-    return RequestError(field, f"{shown(value)}: {reason}")
+    return RequestError(field, f"{_told(field.split('[')[0], value)}: {reason}")
 
 
 def _choices(field: str) -> tuple[str, ...]:
@@ -220,6 +226,11 @@ def _clips(value: str | list[float]) -> tuple[Clip, ...]:
         edges.append(math.inf)
     clips = tuple(Clip(*pair) for pair in zip(edges[::2], edges[1::2], strict=True))
     return () if clips == (Clip(0.0, math.inf),) else clips
+
+
+def _told(field: str, value: object) -> str:
+    """`value` as a message about its field may show it; of what may be a secret only its kind."""
+    return _kind(value) if field in SECRET else shown(value)
 
 
 def shown(value: object) -> str:

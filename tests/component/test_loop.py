@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -235,7 +236,6 @@ BAD_ANSWERS = {
     "frozen": lambda: web.Response(status=400),
     "a page": lambda: web.Response(text="<html>", content_type="text/html"),
     "broken": lambda: web.Response(text='[{"id": "x", ', content_type="application/json"),
-    "no input": lambda: web.json_response({"id": "x"}),
 }
 
 
@@ -274,6 +274,23 @@ def test_jobs_that_are_none_do_not_keep_their_neighbours_from_running(run: Run) 
         await worker.logged("without an id")
 
     run(scenario)
+
+
+def test_a_job_that_cannot_be_read_is_answered_and_costs_no_other(run: Run) -> None:
+    bad = f'{{"id": "bad", "input": {{"beam_size": {"7" * 5000}}}}}'
+
+    async def scenario(platform: Platform, worker: Worker) -> None:
+        good = json.dumps(job("good", ("return", 1)))
+        platform.answer(web.Response(text=f"[{good},{bad}]", content_type="application/json"))
+        await platform.answered("good", "bad")
+        platform.answer(web.Response(text=bad.replace("bad", "alone")))
+        await platform.answered("alone")
+        for name in ("bad", "alone"):
+            (result,) = platform.of(name, "result")
+            assert "invalid_request: input: no JSON that can be read" in str(result.body)
+            await worker.logged(f"job {name} failed: invalid_request")
+
+    run(scenario, concurrency=3)
 
 
 # Places

@@ -379,12 +379,22 @@ def test_a_text_without_spaces_is_more_than_one_word(base: Whisper, language: st
 
 
 @pytest.mark.parametrize("broken", ["龘", "𠮷", "🜁"])
-def test_bytes_that_make_no_character_are_left_out_of_text_and_tokens(base: Whisper, broken: str):
-    encode = base._tokens.of().encode
-    tokens = (*encode(" one two"), *encode(broken)[:-1], *encode(" three four."))
-    whole = tuple(encode(" one two three four."))
-    assert base._tokens.read(tokens) == (whole, " one two three four.")
-    assert base._tokens.read(whole) == (whole, " one two three four.")
+def test_bytes_that_make_no_character_are_left_out(base: Whisper, broken: str):
+    tokens, encode = base._tokens, base._tokens.of().encode
+    before, after = encode(" one two"), encode(" three four.")
+    halves = encode(broken)[:-1], encode(broken)[-1:]
+    for half in halves:
+        said = (*before, *half, *after)
+        assert tokens.text(said) == " one two three four."
+        assert tokens.of_text(said) == [*before, *after]
+        assert tokens.of_text((*before, *half)) == before
+        assert tokens.of_text((*half, *after)) == after
+        assert tokens.of_text((*half, *encode("魑"), *half, *half)) == encode("魑")
+    whole = (*before, *encode(broken), *after)
+    assert (tokens.text(whole), tokens.of_text(whole)) == (
+        f" one two{broken} three four.",
+        [*whole],
+    )
 
 
 def test_where_memory_ends_fewer_texts_are_sampled_at_once_from_then_on(

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import io
+import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 from tests.file_server import (
@@ -420,6 +422,44 @@ def test_a_cancellation_ends_the_fetch_at_once(server: FileServer, slow: object)
     assert time.monotonic() - started < 4
 
 
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The address of a server that takes a connection and does not answer to TLS."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"https://127.0.0.1:{server.getsockname()[1]}/a.wav"
+
+
+@pytest.mark.usefixtures("private")
+def test_the_total_time_ends_a_handshake(silent: str) -> None:
+    started = time.monotonic()
+    assert "within 0.5 s" in failure(silent, SourceTimeout, fetch_timeout_s=0.5)
+    assert time.monotonic() - started < limits().connect_timeout_s / 2
+
+
+@pytest.mark.usefixtures("private")
+def test_a_cancellation_ends_a_handshake(silent: str) -> None:
+    cancelled = threading.Event()
+    threading.Timer(0.3, cancelled.set).start()
+    started = time.monotonic()
+    with pytest.raises(SourceUnreachable, match="cancelled"):
+        Net(limits()).fetch(silent, {}, io.BytesIO(), cancelled)
+    assert time.monotonic() - started < limits().connect_timeout_s / 2
+
+
+def open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+@pytest.mark.usefixtures("private")
+def test_no_handle_is_left_behind(server: FileServer) -> None:
+    server.answers["/a.wav"] = [whole(BODY)]
+    fetch(server.url("/a.wav"))
+    before = open_files()
+    for _ in range(5):
+        fetch(server.url("/a.wav"))
+    assert open_files() <= before
+
+
 @pytest.mark.usefixtures("private")
 def test_no_thread_is_left_behind(server: FileServer) -> None:
     server.answers["/a.wav"] = [whole(BODY)]
@@ -437,6 +477,19 @@ def test_the_callers_headers_are_sent(server: FileServer) -> None:
     sent = server.requests[0][1]
     assert sent["Authorization"] == "Bearer abc"
     assert [value for name, value in sent.items() if name.lower() == "user-agent"] == ["Mine/1"]
+
+
+@pytest.mark.usefixtures("private")
+def test_a_redirect_in_utf8_is_followed_as_it_is_meant(server: FileServer) -> None:
+    server.answers["/a"] = [redirect("/café.wav".encode().decode("latin-1"))]
+    server.answers["/caf%C3%A9.wav"] = [whole(BODY)]
+    assert fetch(server.url("/a")) == BODY
+
+
+@pytest.mark.usefixtures("private")
+def test_a_length_of_thousands_of_digits_is_none(server: FileServer) -> None:
+    server.answers["/a.wav"] = [whole(BODY, length="9" * 5000)]
+    assert fetch(server.url("/a.wav")) == BODY
 
 
 @pytest.mark.usefixtures("private")

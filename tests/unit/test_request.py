@@ -179,6 +179,31 @@ def test_a_text_with_half_a_character_is_refused(field: str) -> None:
     assert str(error).isascii()
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"audio_headers": {"Authorization": "SECRET", "X": 1}},
+        {"audio_headers": "SECRET"},
+        {"audio_headers": {"SECRET": ["SECRET"]}},
+        {"audio": ["https://host/a?sig=SECRET"]},
+        {"audio": "https://host/a?sig=SECRET\ud800"},
+        {"audio_base64": ["SECRET"]},
+        {"upload_url": {"url": "https://host/a?sig=SECRET"}},
+        {"upload_url": "https://host/a?sig=SECRET\ud800"},
+        {"upload_url": URL, "upload_headers": {"Authorization": ["SECRET"]}},
+    ],
+)
+def test_what_may_be_a_secret_is_not_repeated(given: dict[str, Any]) -> None:
+    error = refused(**given)
+    assert "SECRET" not in str(error)
+    assert error.field.split("[")[0] in given
+
+
+@pytest.mark.parametrize("wrong", [{"x" * 5_000_000: 1}, {"language": "x" * 5_000_000}])
+def test_an_endless_name_is_not_repeated_in_full(wrong: dict[str, Any]) -> None:
+    assert len(str(refused(**wrong))) < 2000
+
+
 def test_a_value_nested_as_deep_as_json_allows_is_refused() -> None:
     deep = json.loads("[" * 900 + "]" * 900)
     for field in FIELDS:

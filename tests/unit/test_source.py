@@ -283,6 +283,11 @@ def test_what_cannot_be_a_path_is_refused(temp: Path, volume: Path, name: str) -
     message.encode()
 
 
+def test_a_path_longer_than_any_is_refused_unresolved(temp: Path, volume: Path) -> None:
+    message = refused(PathAudio("/a" * 5_000_000), limits(temp, volume), RequestError)
+    assert message == "audio_path: longer than 4096 characters: no path is"
+
+
 @pytest.mark.parametrize("name", ["{}/missing.wav", "{}/a.wav/b.wav", "{}/" + "a" * 300, "{}/loop"])
 def test_what_is_not_there_is_unreachable(temp: Path, volume: Path, name: str) -> None:
     (volume / "a.wav").write_bytes(BODY)

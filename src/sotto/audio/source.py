@@ -25,6 +25,9 @@ from sotto.errors import (
     SourceUnreachable,
 )
 
+LONGEST_PATH = 4096
+"""Linux takes no longer one."""
+
 
 @dataclass(frozen=True, slots=True)
 class UrlAudio:
@@ -160,6 +163,9 @@ def _below_a_root(name: str, roots: tuple[Path, ...]) -> Path:
     if not roots:
         raise RequestError("audio_path", "this worker reads no paths; give 'audio' a URL instead")
     allowed = ", ".join(str(root) for root in roots)
+    # The time that a path takes to resolve grows with the square of its length.
+    if len(name) > LONGEST_PATH:
+        raise RequestError("audio_path", f"longer than {LONGEST_PATH} characters: no path is")
     try:
         path = Path(os.path.realpath(name))
     except (ValueError, OSError) as error:

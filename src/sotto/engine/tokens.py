@@ -5,6 +5,7 @@ Invariant: one tokenizer for each language and task, made when first needed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from faster_whisper.tokenizer import Tokenizer
@@ -18,6 +19,12 @@ CONTEXT = 448
 
 BROKEN = "\ufffd"
 """What the tokenizer reads where bytes make no character."""
+PLAIN = (*range(33, 127), *range(161, 173), *range(174, 256))
+BYTES = {chr(byte): byte for byte in PLAIN} | {
+    chr(256 + number): byte
+    for number, byte in enumerate(byte for byte in range(256) if byte not in PLAIN)
+}
+"""The byte that each character of a token stands for: GPT-2's table, in which all can be seen."""
 PROMPT_CHARACTERS = 20_000
 """The end of a prompt, in which its last 223 tokens lie: none has as many as 80 characters.
 
@@ -62,25 +69,50 @@ class Tokens:
         prompt = [tokenizer.sot_prev, *ask.prompt] if ask.prompt else []
         return [*prompt, *tokenizer.sot_sequence, tokenizer.no_timestamps]
 
-    def read(self, tokens: tuple[int, ...]) -> tuple[tuple[int, ...], str]:
-        """The text of tokens, whatever its language, and the tokens of that text.
-
-        Bytes that make no character are left out of both: the alignment loses all words behind one.
-        """
-        text = str(self.of().decode(list(tokens)))
-        if BROKEN not in text:
-            return tokens, text
-        whole = text.replace(BROKEN, "")
-        return tuple(self.of().encode(whole)), whole
+    def text(self, tokens: tuple[int, ...]) -> str:
+        """The text of tokens, whatever its language; bytes that make no character are left out."""
+        return self._decoded(tokens).replace(BROKEN, "")
 
     def of_text(self, tokens: tuple[int, ...]) -> list[int]:
-        """Those of the tokens that are text."""
+        """Those of the tokens that are text.
+
+        Not those whose bytes make no character: the alignment would lose all words behind them.
+        """
         end = self.of().eot
-        return [token for token in tokens if token < end]
+        found = [token for token in tokens if token < end]
+        return self._whole(found) if BROKEN in self._decoded(found) else found
+
+    def _whole(self, tokens: Sequence[int]) -> list[int]:
+        """The tokens without those that hold a byte which makes no character."""
+        pieces = [bytes(map(BYTES.__getitem__, self._plain.id_to_token(t))) for t in tokens]
+        broken = _broken(b"".join(pieces))
+        whole, end = [], 0
+        for token, piece in zip(tokens, pieces, strict=True):
+            start, end = end, end + len(piece)
+            if broken.isdisjoint(range(start, end)):
+                whole.append(token)
+        return whole
+
+    def _decoded(self, tokens: Sequence[int]) -> str:
+        return str(self.of().decode(list(tokens)))
 
     def suppressed(self, tokens: tuple[int, ...]) -> list[int]:
         """The tokens never to be produced; -1 stands for all that are no speech."""
         return [t for t in get_suppressed_tokens(self.of(), list(tokens)) if t is not None]
+
+
+def _broken(text: bytes) -> set[int]:
+    """Where in the text the bytes are that make no character."""
+    broken: set[int] = set()
+    at = 0
+    while at < len(text):
+        try:
+            text[at:].decode()
+            break
+        except UnicodeDecodeError as error:
+            broken.update(range(at + error.start, at + error.end))
+            at += error.end
+    return broken
 
 
 def max_length(prompt: int, new_tokens: int | None) -> int:

@@ -243,15 +243,15 @@ class Whisper:
         )
 
     def _draft(self, ask: Ask, result: Any) -> Draft:
-        found = tuple(result.sequences_ids[0])
-        tokens, text = self._tokens.read(found)
+        tokens = tuple(result.sequences_ids[0])
+        text = self._tokens.text(tokens)
         # generate's score is divided by length ** penalty; the average counts end-of-text too.
-        total = result.scores[0] * len(found) ** ask.decoding.length_penalty
+        total = result.scores[0] * len(tokens) ** ask.decoding.length_penalty
         return Draft(
             tokens=tokens,
             text=text,
             temperature=ask.temperature,
-            avg_logprob=float(total / (len(found) + 1)),
+            avg_logprob=float(total / (len(tokens) + 1)),
             no_speech_prob=float(result.no_speech_prob),
             compression_ratio=compression_ratio(text.strip()),
         )
@@ -270,7 +270,7 @@ class Whisper:
         results = self._search(
             [asks[row] for row in called], some, [languages[row] for row in called], "translate"
         )
-        texts = (self._tokens.read(tuple(result.sequences_ids[0]))[1] for result in results)
+        texts = (self._tokens.text(tuple(result.sequences_ids[0])) for result in results)
         return dict(zip(called, texts, strict=True))
 
     def _align(

@@ -123,8 +123,16 @@ def answered(call: Call, limits: NetLimits, watch: Watch) -> Iterator[requests.R
             if response.status_code not in REDIRECTS[call.method] or location is None:
                 yield response
                 return
-        call = call.redirected(location)
+        call = call.redirected(_as_sent(location))
     raise SourceForbidden(f"{shown(call.url)}: more than {MAX_REDIRECTS} redirects")
+
+
+def _as_sent(location: str) -> str:
+    """The header as the server wrote it: often UTF-8, which is read as Latin-1."""
+    try:
+        return location.encode("latin-1").decode()
+    except UnicodeError:
+        return location
 
 
 @contextmanager
@@ -145,9 +153,10 @@ def _hop(call: Call, limits: NetLimits, watch: Watch) -> Iterator[requests.Respo
                     data=None if call.body is None else io.BytesIO(call.body),
                     stream=True,
                     allow_redirects=False,
-                    timeout=(limits.connect_timeout_s, limits.read_timeout_s),
+                    timeout=(min(limits.connect_timeout_s, watch.left_s), limits.read_timeout_s),
                 )
             except requests.ConnectionError as error:
+                watch.check()
                 refusal = error
                 continue
             except ValueError:

@@ -31,6 +31,8 @@ from sotto.net.exchange import (
 from sotto.net.watch import Watch
 
 CHUNK_BYTES = 256 * 1024
+MOST_DIGITS = 18
+"""A length of more digits is none."""
 
 
 def fetch(
@@ -117,7 +119,8 @@ class _Part:
         self.into.seek(self.received)
         self.into.truncate()
         length = found.get("Content-Length", "")
-        self.expected = self.received + int(length) if length.isdecimal() and not encoded else None
+        known = length.isdecimal() and len(length) <= MOST_DIGITS and not encoded
+        self.expected = self.received + int(length) if known else None
         self.content_type = found.get("Content-Type", "").lower()
         self._validator = validator
 

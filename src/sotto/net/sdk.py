@@ -1,6 +1,7 @@
 """The platform's SDK, and the one place that works round its faults (runpod 1.12.0).
 
-Its loop, which loses jobs, is replaced in `worker/loop.py`.
+Its loop, which loses jobs, is replaced in `worker/loop.py`, and how it reads them in
+`worker/take.py`.
 
 Invariant: the SDK is imported through `load` only, so that no fault is met unprepared, and it
 never logs what is below INFO, whatever level it is told.

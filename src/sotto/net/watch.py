@@ -32,7 +32,7 @@ class Watch:
         self._seconds = seconds
         self._end = time.monotonic() + seconds
         self._cancelled = cancelled
-        self._sockets: list[socket.socket] = []
+        self._lines: list[socket.socket] = []
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sotto-watch", daemon=True)
 
@@ -43,6 +43,13 @@ class Watch:
     def __exit__(self, *_: object) -> None:
         self._done.set()
         self._thread.join()
+        for line in self._lines:
+            line.close()
+
+    @property
+    def left_s(self) -> float:
+        """Seconds to the end, a moment at least."""
+        return max(GLANCE_S, self._end - time.monotonic())
 
     def check(self) -> None:
         """Raise SourceTimeout if the time is over, SourceUnreachable if the job is cancelled."""
@@ -69,21 +76,22 @@ class Watch:
         return session
 
     def _watched(self, pool_class: Any, *where: Any, **how: Any) -> Any:
-        """Make a connection pool that notes each socket it opens."""
+        """Make a connection pool that notes each line it opens, before any word is said on it."""
         pool = pool_class(*where, **how)
         plain = pool.ConnectionCls
 
-        def connect(connection: Any) -> None:
-            plain.connect(connection)
-            self._sockets.append(connection.sock)
+        def opened(connection: Any) -> socket.socket:
+            line: socket.socket = plain._new_conn(connection)  # noqa: SLF001 - before TLS
+            # A second handle, since TLS takes the first one away, and then waits for the server.
+            self._lines.append(line.dup())
+            return line
 
-        pool.ConnectionCls = type("WatchedConnection", (plain,), {"connect": connect})
+        pool.ConnectionCls = type("WatchedConnection", (plain,), {"_new_conn": opened})
         return pool
 
     def _run(self) -> None:
         while not self._done.wait(GLANCE_S):
             if self._cancelled.is_set() or time.monotonic() >= self._end:
-                for line in tuple(self._sockets):
+                for line in tuple(self._lines):
                     with suppress(OSError):
-                        # the plain method: that of a TLS socket would pull it from under its reader
-                        socket.socket.shutdown(line, socket.SHUT_RDWR)
+                        line.shutdown(socket.SHUT_RDWR)

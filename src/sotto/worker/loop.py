@@ -15,12 +15,13 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from sotto.errors import InternalError
+from sotto.errors import InternalError, RequestError
 from sotto.net import sdk
 from sotto.worker import channel
 from sotto.worker.failure import failure
 from sotto.worker.poll import Poll
 from sotto.worker.post import Line, Post
+from sotto.worker.take import Unreadable, take
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ class Loop:
             if places <= 0:
                 await asyncio.wait(self._tasks.values(), return_when=asyncio.FIRST_COMPLETED)
                 continue
-            for job in await poll(self._sdk.rp_job.get_job, session, places):
+            for job in await poll(take, session, places):
                 self._begin(job)
 
     async def _stop_jobs(self, session: Any) -> None:
@@ -141,6 +142,9 @@ class Loop:
 
     async def _output(self, job_id: str, job: dict[str, Any]) -> Any:
         """What the handler returns, or an `internal` error if it raises."""
+        if isinstance(job, Unreadable):
+            log.warning("job %s failed: invalid_request: %s", job_id, job.reason)
+            return failure(RequestError("input", job.reason))
         try:
             return await self._handler(job)
         except asyncio.CancelledError:
