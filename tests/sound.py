@@ -9,7 +9,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from sotto.audio.pcm import RATE
+from sotto.audio.pcm import RATE, Pcm, PcmBlocks
 
 
 def wav(pcm: np.ndarray) -> bytes:
@@ -34,3 +34,13 @@ def broken_off(clip: bytes) -> bytes:
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
     return clip + file.getvalue()
+
+
+def drained(blocks: PcmBlocks) -> tuple[list[Pcm], str | None]:
+    """The blocks, and why there are no more of them."""
+    got: list[Pcm] = []
+    while True:
+        try:
+            got.append(next(blocks))
+        except StopIteration as end:
+            return got, end.value

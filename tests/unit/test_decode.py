@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tests.file_server import FileServer, whole
-from tests.sound import broken_off
+from tests.sound import broken_off, drained
 
 from sotto.audio import decode as decoding
 from sotto.audio.decode import BLOCK_SAMPLES, FORMATS, decode, length_s
@@ -533,14 +533,7 @@ def test_what_came_before_is_kept_where_a_file_cannot_be_read_on(tmp_path: Path)
     one = record(tmp_path / "clip.opus", tone(5, 48000), 48000)
     before = sound(one)
     one.write_bytes(broken_off(one.read_bytes()))
-    got, reason = [], None
-    stream = decode(SourceFile(one, 0), 1e6)
-    while True:
-        try:
-            got.append(next(stream))
-        except StopIteration as end:
-            reason = end.value
-            break
+    got, reason = drained(decode(SourceFile(one, 0), 1e6))
     np.testing.assert_array_equal(np.concatenate(got), before)
     assert reason == "Not yet implemented in FFmpeg, patches welcome"
 

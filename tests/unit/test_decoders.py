@@ -12,17 +12,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
 
 import numpy as np
 import pytest
 from bench.measure import below
-from tests.sound import broken_off, wav
+from tests.sound import broken_off, drained, wav
 from tests.speech_data import clip
 
 from sotto.audio import decode as decoding
 from sotto.audio.decoders import STOP_S, Decoders
-from sotto.audio.pcm import PcmBlocks
 from sotto.audio.source import SourceFile
 from sotto.errors import AudioEmpty, AudioError, AudioTooLong, AudioUndecodable
 
@@ -85,17 +83,9 @@ def test_why_a_file_cannot_be_read_on_is_told_here_too(decoders: Decoders, tmp_p
         (broken_off(clip("en-long").path.read_bytes()), "Not yet implemented in FFmpeg"),
     ):
         path.write_bytes(content)
-        here, there = (returned(at.decode(source(path), 3600)) for at in (decoding, decoders))
+        here, there = (drained(at.decode(source(path), 3600))[1] for at in (decoding, decoders))
         assert there == here
         assert here is None if reason is None else here.startswith(reason)
-
-
-def returned(blocks: PcmBlocks) -> str | None:
-    while True:
-        try:
-            next(blocks)
-        except StopIteration as end:
-            return cast("str | None", end.value)
 
 
 @pytest.mark.parametrize(
@@ -245,7 +235,6 @@ def test_it_does_not_outlive_the_process_that_started_it(long_file: SourceFile) 
 import sys, time
 from pathlib import Path
 from sotto.audio.decoders import Decoders
-from sotto.audio.pcm import PcmBlocks
 from sotto.audio.source import SourceFile
 decoders = Decoders()
 reading = decoders.decode(SourceFile(Path(sys.argv[1]), 1), 3600)

@@ -25,6 +25,10 @@ def test_an_empty_answer_holds_no_job(answer: bytes) -> None:
     assert jobs_in(answer) == []
 
 
+def test_a_job_without_an_input_is_given_out_to_be_answered() -> None:
+    assert jobs_in(b'{"id": "x"}') == jobs_in(b'[{"id": "x"}]') == [{"id": "x"}]
+
+
 @pytest.mark.parametrize(
     "answer", ["<html>", '[{"id": "x", ', '{"id": "x"', "]", '"', "[[", DIGITS]
 )

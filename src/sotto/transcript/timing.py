@@ -52,12 +52,8 @@ def place(words: Sequence[TimedWord], window: Window) -> list[PlacedWord]:
         if owner is None:
             placed += [_unsnapped(word, window.pieces) for word in members]
         else:
-            placed += _snapped(members, voices[owner])
-            if groups := spelled(members[0], voices):
-                first = voices[groups[0]]
-                placed[-len(members)] = replace(
-                    placed[-len(members)], start_s=first.start_s + first.shift_s
-                )
+            first = min([owner, *spelled(members[0], voices)])
+            placed += _snapped(members, voices[owner], voices[first])
     return monotonic(placed)
 
 
@@ -147,12 +143,16 @@ def total_s(stretches: Sequence[Stretch]) -> float:
     return sum(stretch.end_s - stretch.start_s for stretch in stretches)
 
 
-def _snapped(words: list[TimedWord], voice: Stretch) -> list[PlacedWord]:
-    """Words of one voice, clamped into it; the outer two take its edges."""
+def _snapped(words: list[TimedWord], voice: Stretch, first: Stretch) -> list[PlacedWord]:
+    """Words of one voice, clamped into it; the outer two take its edges.
+
+    `first`: the voice at whose start the first word starts, an earlier one if it was said in both.
+    """
     start_s, end_s = voice.start_s + voice.shift_s, voice.end_s + voice.shift_s
+    first_s = first.start_s + first.shift_s
     placed = []
     for i, word in enumerate(words):
-        begin_s = start_s if i == 0 else _clamp(word.start_s + voice.shift_s, start_s, end_s)
+        begin_s = first_s if i == 0 else _clamp(word.start_s + voice.shift_s, start_s, end_s)
         stop_s = (
             end_s if i == len(words) - 1 else _clamp(word.end_s + voice.shift_s, start_s, end_s)
         )

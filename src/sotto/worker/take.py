@@ -23,6 +23,7 @@ NO_JOBS = frozenset({204, 400})
 """Statuses of an answer without jobs; the second comes while a worker is frozen (FlashBoot)."""
 TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}:,]', re.DOTALL)
 """Strings, and what structures JSON outside of them."""
+OPENING, CLOSING = (b"{", b"["), (b"}", b"]")
 
 
 class Unreadable(dict[str, Any]):
@@ -70,33 +71,35 @@ def _job(text: bytes) -> Any:
 def _objects(answer: bytes) -> Iterator[bytes]:
     """The text of the object, or of each object in the list."""
     outer = 1 if answer.lstrip().startswith(b"[") else 0
-    depth = start = 0
-    for token in TOKEN.finditer(answer):
-        if token[0] in (b"{", b"["):
-            if depth == outer:
-                start = token.start()
-            depth += 1
-        elif token[0] in (b"}", b"]"):
-            depth -= 1
-            if depth == outer:
-                yield answer[start : token.end()]
+    start = 0
+    for depth, token in _walked(answer):
+        if depth == outer and token[0] in OPENING:
+            start = token.start()
+        elif depth == outer and token[0] in CLOSING:
+            yield answer[start : token.end()]
 
 
 def _id(text: bytes) -> str | None:
     """The object's own `id`, whatever stands inside its other values."""
-    depth, key, last = 0, b"", b""
-    for token in TOKEN.finditer(text):
+    key = last = b""
+    for depth, token in _walked(text):
         part = token[0]
-        if part in (b"{", b"["):
-            depth += 1
-        elif part in (b"}", b"]"):
-            depth -= 1
-        elif depth == 1:
-            if part == b":":
-                key = last
-            elif part == b",":
-                key = b""
-            elif key == b'"id"':
-                return str(json.loads(part))
-            last = part
+        if depth != 1:
+            continue
+        if part == b":":
+            key = last
+        elif part == b",":
+            key = b""
+        elif key == b'"id"' and part.startswith(b'"'):
+            return str(json.loads(part))
+        last = part
     return None
+
+
+def _walked(text: bytes) -> Iterator[tuple[int, re.Match[bytes]]]:
+    """Each token with the number of objects and lists around it; a bracket is not in its own."""
+    depth = 0
+    for token in TOKEN.finditer(text):
+        depth -= token[0] in CLOSING
+        yield depth, token
+        depth += token[0] in OPENING
