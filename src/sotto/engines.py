@@ -66,13 +66,13 @@ class Engines:
         finally:
             self._residents.give_back(resident)
 
-    def load(self, name: str | None = None) -> Future[Batcher]:
-        """Begin to load the model called `name`, or the default, or join the load of it.
+    def load(self) -> Future[Batcher]:
+        """Begin to load the default model, or join the load of it.
 
         Blocks while the model's files are sought or downloaded, and until there is room for it; not
         while it is loaded. Raises UnknownModel, EngineError, OutOfMemory; so does the future.
         """
-        resident = self._residents.ask(self._wanted(name or self._options.model)).result()
+        resident = self._residents.ask(self._wanted(self._options.model)).result()
         self._residents.give_back(resident)
         return resident.loading
 
@@ -85,7 +85,7 @@ class Engines:
     @property
     def healthy(self) -> bool:
         """False once the engine of a model has died."""
-        return all(batcher.healthy for batcher in self._residents.loaded())
+        return self._residents.healthy
 
     def close(self) -> None:
         """Stop all engines, once what is being loaded is; what waits fails."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from sotto.engine import arena
 from sotto.engine.batcher import Batcher
+from sotto.engine.failures import DeviceLost
 from sotto.errors import EngineError
 
 log = logging.getLogger(__name__)
@@ -93,6 +94,7 @@ class Residents:
         self._turns = itertools.count()
         self._changing = threading.Lock()
         self._closed = False
+        self._is_lost = False
 
     def ask(self, wanted: Wanted) -> Future[Resident]:
         """Ask for a model to work with.
@@ -124,10 +126,14 @@ class Residents:
         elif granted.exception() is None:
             self.give_back(granted.result())
 
-    def loaded(self) -> list[Batcher]:
-        """Those that are in memory."""
+    @property
+    def healthy(self) -> bool:
+        """False once an engine has died, also one that has made room since, or the device is lost.
+
+        No model will work here again for certain: what ended one may have ended the device.
+        """
         with self._changing:
-            return [one.batcher for one in self._residents.values() if one.batcher is not None]
+            return not self._is_lost and all(batcher.healthy for batcher in self._loaded())
 
     def close(self) -> None:
         """Fail who waits for room, and unload all models, once what is being loaded is."""
@@ -138,8 +144,14 @@ class Residents:
                     ask.granted.set_exception(_stopping())
             self._asks.clear()
         self._threads.shutdown(cancel_futures=True)
-        for batcher in self.loaded():
+        with self._changing:
+            left = self._loaded()
+        for batcher in left:
             batcher.close()
+
+    def _loaded(self) -> list[Batcher]:
+        """Those that are in memory; `_changing` is held."""
+        return [one.batcher for one in self._residents.values() if one.batcher is not None]
 
     def _serve(self) -> None:
         """Grant what can be granted, the oldest ask first; `_changing` is held."""
@@ -166,6 +178,7 @@ class Residents:
             return None
         for one in going:
             del self._residents[one.wanted.key]
+            self._is_lost |= one.batcher is not None and not one.batcher.healthy
         freed = sum(one.charged_bytes for one in going)
         resident = Resident(wanted, max(wanted.memory_bytes, freed), used=next(self._turns))
         self._residents[wanted.key] = resident
@@ -180,8 +193,9 @@ class Residents:
                 resident.charged_bytes = resident.wanted.memory_bytes
                 self._serve()
             batcher = resident.wanted.load()
-        except BaseException:
+        except BaseException as error:
             with self._changing:
+                self._is_lost |= isinstance(error, DeviceLost)
                 self._residents.pop(resident.wanted.key, None)
                 self._serve()
             raise

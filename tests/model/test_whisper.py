@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import ctranslate2
 import numpy as np
 import pytest
 from faster_whisper import BatchedInferencePipeline
@@ -376,6 +377,55 @@ def test_a_text_without_spaces_is_more_than_one_word(base: Whisper, language: st
     words, tokens = tokenizer.split_to_word_tokens([*tokenizer.encode(text), tokenizer.eot])
     assert "".join(words) == text
     assert len(tokens) > 4
+
+
+@pytest.mark.parametrize(
+    ("text", "apart"),
+    [
+        (
+            ' I thought, well... "Never mind?" he said.',
+            [" well", "...", " mind", '?"', " said", "."],
+        ),
+        (" « Oui… »", [" Oui", "…"]),
+        (" Hola…", [" Hola", "…"]),
+        (" قال لي؟ نعم، قال", [" لي", "؟", " نعم", "،"]),
+        (" यह है। हाँ।", [" है", "।", " हाँ", "।"]),
+        (" one...two 3.5 dogs' well-known", [" one...two", " 3", ".5", " dogs", "'"]),
+    ],
+)
+def test_closing_marks_are_words_of_their_own_so_that_no_word_has_the_pause_behind_it(
+    base: Whisper, text: str, apart: list[str]
+):
+    tokenizer = base._tokens.of("en")
+    said = tokenizer.encode(text)
+    words, tokens = tokenizer.split_to_word_tokens([*said, tokenizer.eot])
+    assert "".join(words[:-1]) == text
+    assert [token for word in tokens for token in word] == [*said, tokenizer.eot]
+    assert [tokenizer.decode(own) for own in tokens[:-1]] == words[:-1]
+    assert [word for word in words if word in apart] == apart
+
+
+def test_a_model_is_unloaded_although_its_last_call_counts_as_active_for_a_moment():
+    class Busy:
+        active = 3
+
+        @property
+        def model_is_loaded(self) -> bool:
+            return self.active > 0
+
+        def unload_model(self) -> None:
+            self.active -= 1
+
+    busy = object.__new__(Whisper)
+    busy._ct2 = Busy()
+    busy.close()
+    assert not busy._ct2.model_is_loaded
+
+
+def test_encoder_output_in_bfloat16_can_be_kept():
+    kept = ctranslate2.StorageView.from_array(np.array([[1.5, -2.0]], np.float32))
+    assert whisper._array(kept.to(ctranslate2.DataType.bfloat16)).tolist() == [[1.5, -2.0]]
+    assert whisper._array(kept.to(ctranslate2.DataType.float16)).dtype == np.float16
 
 
 @pytest.mark.parametrize("broken", ["龘", "𠮷", "🜁"])

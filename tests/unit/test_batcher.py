@@ -451,6 +451,37 @@ def test_a_lone_window_without_memory_is_tried_once_more_without_other_calls(sta
     assert batcher.limit == 8
 
 
+def test_a_call_without_memory_beside_another_halves_the_limit_once_and_goes_on_alone(start, gate):
+    """What does not fit beside another call is not too large by itself."""
+    running: list[int] = []
+    refused = threading.Event()
+    calls: list[tuple[int, bool]] = []
+
+    def fault(asks: Sequence[Ask]) -> None:
+        running.append(len(asks))
+        calls.append((len(asks), len(running) > 1))
+        try:
+            if len(running) > 1:
+                refused.set()
+                raise OutOfMemory("another call holds it")
+            gate(asks)
+        finally:
+            running.remove(len(asks))
+
+    batcher = start(FakeEngine(threads=2, batch_limit=16, fault=fault))
+    slow = batcher.submit("slow", ask(0))
+    gate.await_call()
+    with batcher._changed:
+        many = [batcher.submit("many", ask(one)) for one in range(1, 9)]
+    assert refused.wait(HANG_S)
+    gate.open()
+    assert [result(one) for one in (slow, *many)] == [alone(one) for one in range(9)]
+    assert batcher.limit == 8
+    beside = [size for size, is_beside in calls if is_beside]
+    assert len(beside) == 1
+    assert max(size for size, is_beside in calls if not is_beside) == beside[0] // 2
+
+
 def test_two_lone_windows_without_memory_take_turns_and_fail_each_by_itself(start):
     both = threading.Barrier(2)
     calls: list[int] = []

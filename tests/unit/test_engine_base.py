@@ -101,14 +101,19 @@ def test_a_window_is_silent_only_if_its_text_is_improbable_too(one: Draft, expec
 
 def test_the_most_probable_text_is_kept_unless_it_is_repetitive():
     repetitive, fair, poor = draft(-0.1, ratio=9.0), draft(-1.2), draft(-1.9)
-    assert best([poor, repetitive, fair], THRESHOLDS) is fair
+    assert best([poor, repetitive, fair], THRESHOLDS) == fair
 
 
 def test_when_all_are_repetitive_the_most_probable_is_kept():
     worse, better = draft(-0.8, ratio=9.0), draft(-0.2, ratio=8.0)
-    assert best([worse, better], THRESHOLDS) is better
+    assert best([worse, better], THRESHOLDS) == better
+
+
+def test_the_text_that_is_kept_has_the_temperature_of_the_last_try():
+    tries = [replace(draft(-1.2), temperature=0.0), replace(draft(-1.9), temperature=1.0)]
+    assert best(tries, THRESHOLDS) == replace(tries[0], temperature=1.0)
 
 
 def test_a_lone_text_is_kept_whatever_it_is():
     only = draft(float("-inf"), ratio=99.0)
-    assert best([only], THRESHOLDS) is only
+    assert best([only], THRESHOLDS) == only

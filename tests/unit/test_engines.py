@@ -172,9 +172,7 @@ def test_loads_begun_in_many_threads_at_once_are_one(engines: Engines, build_wit
     builder = build_with(FakeEngine())
     builder.may_end.clear()
     loads: list[Future[Batcher]] = []
-    threads = [
-        threading.Thread(target=lambda: loads.append(engines.load("base"))) for _ in range(8)
-    ]
+    threads = [threading.Thread(target=lambda: loads.append(engines.load())) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:

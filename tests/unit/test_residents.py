@@ -10,9 +10,10 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
 
 import pytest
-from tests.gate import HANG_S
+from tests.gate import HANG_S, ask
 
 from sotto.engine.batcher import Batcher
+from sotto.engine.failures import DeviceLost
 from sotto.engine.fake import FakeEngine
 from sotto.errors import EngineError, OutOfMemory
 from sotto.residents import Resident, Residents, Wanted, make_room
@@ -82,7 +83,7 @@ def waits(granted: Future[Resident]) -> bool:
 
 
 def names(residents: Residents) -> list[str]:
-    return [batcher.engine.model for batcher in residents.loaded()]
+    return [batcher.engine.model for batcher in residents._loaded()]
 
 
 # The policy
@@ -251,6 +252,41 @@ def test_all_who_wait_for_one_model_are_served_by_one_load(
     assert asked[1].result(HANG_S) is asked[3].result(HANG_S)
     asked[1].result().loading.result(HANG_S)
     assert loads.begun == ["a", "b", "a"]
+
+
+def test_an_engine_that_died_is_not_forgotten_when_it_makes_room(
+    residents: Residents, loads: Loads
+) -> None:
+    dead = begun(residents, loads.model("a"))
+    waiting = residents.ask(loads.model("b"))
+    assert residents.healthy
+    loads.engines["a"].fault = dies
+    assert dead.batcher is not None
+    with pytest.raises(EngineError):
+        dead.batcher.submit("job", ask(1)).result(HANG_S)
+    residents.give_back(dead)
+    waiting.result(HANG_S).loading.result(HANG_S)
+    assert names(residents) == ["b"]
+    assert not residents.healthy
+
+
+def dies(_: object) -> None:
+    raise SystemExit
+
+
+@pytest.mark.parametrize(
+    ("error", "healthy"), [(DeviceLost("gone"), False), (EngineError("bad weights"), True)]
+)
+def test_a_device_that_is_lost_while_a_model_loads_is_lost_for_all(
+    residents: Residents, loads: Loads, error: EngineError, healthy: bool
+) -> None:
+    used(residents, loads.model("a", 10))
+    loads.fails["b"] = error
+    failed = residents.ask(loads.model("b", 10)).result(HANG_S)
+    with pytest.raises(type(error)):
+        failed.loading.result(HANG_S)
+    assert names(residents) == ["a"]
+    assert residents.healthy is healthy
 
 
 def test_who_gives_up_waiting_lets_the_next_go_on(residents: Residents, loads: Loads) -> None:

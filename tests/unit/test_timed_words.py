@@ -27,6 +27,10 @@ def words(*texts: str) -> list[str]:
         ([" «", " Bonjour", ".", " »", " dit", "-il"], [" « Bonjour. »", " dit", "-il"]),
         ([" un", " ;", " deux", " :", " trois", "…"], [" un ;", " deux :", " trois…"]),
         ([" He", " said", ' "', "no", '"'], [" He", " said", ' "no"']),
+        ([" He", " said", ":", ' "', "no", '."'], [" He", " said:", ' "no."']),
+        ([" well", "...", " never", "?!"], [" well...", " never?!"]),
+        ([" है", "।", " हाँ"], [" है।", " हाँ"]),
+        (["《", "红", "》", "好"], ["《", "红》", "好"]),
         ([" !", " one"], [" !", " one"]),
         ([], []),
     ],
@@ -35,10 +39,11 @@ def test_punctuation_goes_with_its_word(texts: list[str], joined: list[str]) -> 
     assert words(*texts) == joined
 
 
-def test_the_time_of_a_word_is_that_without_the_mark_behind_it() -> None:
+@pytest.mark.parametrize("mark", [" !", "...", '?"', "»", "؟", "》"])
+def test_the_time_of_a_word_is_that_without_the_mark_behind_it(mark: str) -> None:
     timings = [
         {"word": " tout", "tokens": [1], "start": 0.5, "end": 0.75, "probability": 0.9},
-        {"word": " !", "tokens": [2], "start": 4.0, "end": 4.0, "probability": 0.1},
+        {"word": mark, "tokens": [2], "start": 4.0, "end": 4.0, "probability": 0.1},
     ]
     [word] = timed(timings)
     assert (word.start_s, word.end_s, word.probability) == (0.5, 0.75, 0.9)

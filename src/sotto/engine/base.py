@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sotto.models.memory import BEAMS
+from sotto.models.shapes import TOKENS
 
-PROMPT = 223
+PROMPT = TOKENS // 2 - 1
 """Tokens that may stand before a window's text: half of the decoder's positions, less one."""
 LISTED = 100
 """Suppressed tokens for which a window weighs one more.
@@ -232,4 +233,5 @@ def best(drafts: Sequence[Draft], thresholds: Thresholds) -> Draft:
     Its temperature is that of the last try, as in faster-whisper.
     """
     usable = [d for d in drafts if d.compression_ratio <= thresholds.compression_ratio]
-    return max(usable or drafts, key=lambda draft: draft.avg_logprob)
+    kept = max(usable or drafts, key=lambda draft: draft.avg_logprob)
+    return replace(kept, temperature=drafts[-1].temperature)

@@ -13,6 +13,7 @@ from collections.abc import Hashable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from sotto.engine.base import Ask, Decoded, Engine
 from sotto.engine.failures import DeviceLost
@@ -180,9 +181,9 @@ class Batcher:
     def _run(self, batch: list[Ticket], *, alone: bool = False) -> None:
         """Decode a batch; one that fails is tried again in halves, so that only the bad one fails.
 
-        Out of memory with more than one window halves the limit for good; with one, where other
-        threads' calls may hold memory, it is tried once more without them. The loss of the device
-        ends the thread.
+        Out of memory with more than one window halves the limit for good. Where other threads'
+        calls may hold memory, what failed is tried again without them: only then does it show
+        whether it is too large. The loss of the device ends the thread.
         """
         try:
             results = self._decoded(batch)
@@ -190,28 +191,22 @@ class Batcher:
             raise
         except Exception as error:
             full = isinstance(error, OutOfMemory)
-            if len(batch) == 1 and not (full and not alone and len(self._threads) > 1):
+            others_may_hold_it = full and not alone and len(self._threads) > 1
+            if len(batch) == 1 and not others_may_hold_it:
                 _fail(batch[0], error)
                 self._ended(batch[0])
                 return
         else:
-            for ticket, result in zip(batch, results, strict=True):
-                if isinstance(result, Ask):
-                    self._again(ticket, result)
-                else:
-                    with suppress(InvalidStateError):  # cancelled while it ran
-                        ticket.future.set_result(result)
-                    self._ended(ticket)
+            self._hand_out(batch, results)
             return
         # Out of the handler, since the error holds the failed call's memory as long as it lives.
-        if len(batch) == 1:
-            self._run_alone(batch)
-            return
-        if full:
-            self._limit = min(self._limit, batch[0].ask.weight * len(batch) // 2)
+        if full and len(batch) > 1:
+            self._halve_limit(batch, beside_others=others_may_hold_it)
+        run = self._run_alone if others_may_hold_it else partial(self._run, alone=alone)
         middle = len(batch) // 2
         for half in (batch[:middle], batch[middle:]):
-            self._run_wanted(half)
+            if wanted := self._still_wanted(half):
+                run(wanted)
 
     def _decoded(self, batch: list[Ticket]) -> list[Decoded | Ask]:
         results = self.engine.decode([ticket.ask for ticket in batch])
@@ -219,14 +214,29 @@ class Batcher:
             raise EngineError(f"{len(batch)} windows went in, {len(results)} came out")
         return results
 
-    def _run_wanted(self, batch: list[Ticket]) -> None:
-        """Decode what has not been cancelled since."""
+    def _hand_out(self, batch: list[Ticket], results: list[Decoded | Ask]) -> None:
+        """Give each window its result, or queue it for another try."""
+        for ticket, result in zip(batch, results, strict=True):
+            if isinstance(result, Ask):
+                self._again(ticket, result)
+            else:
+                with suppress(InvalidStateError):  # cancelled while it ran
+                    ticket.future.set_result(result)
+                self._ended(ticket)
+
+    def _halve_limit(self, batch: list[Ticket], *, beside_others: bool) -> None:
+        """Allow half of what a call had, or of what it might have had beside equal ones."""
+        had = self._limit if beside_others else batch[0].ask.weight * len(batch)
+        self._limit = min(self._limit, max(1, had // 2))
+        log.warning("out of memory: from now on at most %d windows in a call", self._limit)
+
+    def _still_wanted(self, batch: list[Ticket]) -> list[Ticket]:
+        """Those that have not been cancelled since."""
         wanted = [ticket for ticket in batch if not ticket.future.cancelled()]
         for ticket in batch:
             if ticket not in wanted:
                 self._ended(ticket)
-        if wanted:
-            self._run(wanted)
+        return wanted
 
     def _run_alone(self, batch: list[Ticket]) -> None:
         """Decode once every other call has ended, and before another begins."""

@@ -6,16 +6,16 @@ Invariant: one tokenizer for each language and task, made when first needed.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import get_suppressed_tokens
 
 from sotto.engine.base import PROMPT, Ask
+from sotto.engine.words import split_words
 from sotto.languages import WITHOUT_SPACES
-
-CONTEXT = 448
-"""Positions of Whisper's decoder: prompt and text together."""
+from sotto.models.shapes import TOKENS
 
 BROKEN = "\ufffd"
 """What the tokenizer reads where bytes make no character."""
@@ -47,6 +47,8 @@ class Tokens:
             known = Tokenizer(self._plain, self._multilingual, task, language)
             if language in WITHOUT_SPACES:
                 known.split_to_word_tokens = known.split_tokens_on_unicode
+            else:
+                known.split_to_word_tokens = partial(split_words, known)
             self._known[language, task] = known
         return known
 
@@ -122,6 +124,6 @@ def max_length(prompt: int, new_tokens: int | None) -> int:
     the last of which it does not count. One position is kept for the end of text, which the
     alignment puts behind what was generated.
     """
-    room = CONTEXT - prompt - 1
+    room = TOKENS - prompt - 1
     wanted = min(new_tokens or room, room)
     return max(2 * wanted, wanted + prompt - 1)

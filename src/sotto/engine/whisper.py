@@ -6,6 +6,7 @@ either raises leaves here as EngineError or OutOfMemory.
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
@@ -17,7 +18,6 @@ import numpy as np
 from faster_whisper import WhisperModel
 from numpy.typing import NDArray
 
-from sotto.audio.pcm import WINDOW_S
 from sotto.engine import arena
 from sotto.engine.base import Ask, Decoded, Decoding, Draft, TimedWord, best, distrusted, is_silence
 from sotto.engine.devices import Batching
@@ -30,9 +30,10 @@ from sotto.engine.words import timed
 from sotto.errors import EngineError
 from sotto.models import weights
 from sotto.models.catalogue import WEIGHTS
+from sotto.models.shapes import FRAMES
 
-FRAMES = WINDOW_S * 100
-"""Frames of log-mel that the encoder takes."""
+UNLOAD_S = 5.0
+"""How long CTranslate2 may take to notice that no call is active; a moment, as a rule."""
 SHORTEST = 2
 """Frames below which there is nothing to align; times beyond the window's end are harmless."""
 
@@ -97,8 +98,15 @@ class Whisper:
             self._decode([replace(ask, encoded=self._saved(encoded, 0))])
 
     def close(self) -> None:
-        """Free the device's memory."""
+        """Free the device's memory, once CTranslate2 has noticed that its last call is over.
+
+        It does nothing while a call counts as active, as one does for a moment after its result.
+        """
+        until = time.monotonic() + UNLOAD_S
         self._ct2.unload_model()
+        while self._ct2.model_is_loaded and time.monotonic() < until:
+            time.sleep(0.01)
+            self._ct2.unload_model()
 
     def decode(self, asks: Sequence[Ask]) -> list[Decoded | Ask]:
         """One encoder pass for all that is wanted of these windows."""
@@ -110,21 +118,19 @@ class Whisper:
         encoded = self._encode(asks)
         languages = self._languages(asks, encoded)
         found = self._search(asks, encoded, languages, "transcribe")
-        drafts = [self._draft(ask, result) for ask, result in zip(asks, found, strict=True)]
-        results: list[Decoded | Ask | None] = [None] * len(asks)
+        results: dict[int, Decoded | Ask] = {}
         kept: dict[int, Draft] = {}
-        for row, (ask, draft) in enumerate(zip(asks, drafts, strict=True)):
-            if distrusted(draft, ask.thresholds):
-                if not ask.is_last_try:
-                    # A language that was heard is heard again: given, it would pass for certain.
-                    results[row] = replace(
-                        ask, drafts=(*ask.drafts, draft), encoded=self._saved(encoded, row)
-                    )
-                    continue
-                draft = replace(
-                    best((*ask.drafts, draft), ask.thresholds), temperature=draft.temperature
+        for row, (ask, one) in enumerate(zip(asks, found, strict=True)):
+            draft = self._draft(ask, one)
+            if not distrusted(draft, ask.thresholds):
+                kept[row] = draft
+            elif ask.is_last_try:
+                kept[row] = best((*ask.drafts, draft), ask.thresholds)
+            else:
+                # A language that was heard is heard again: given, it would pass for certain.
+                results[row] = replace(
+                    ask, drafts=(*ask.drafts, draft), encoded=self._saved(encoded, row)
                 )
-            kept[row] = draft
         words = self._align(asks, encoded, languages, kept) if asks[0].align else {}
         translations = self._translate(asks, encoded, languages, kept) if asks[0].translate else {}
         for row, draft in kept.items():
@@ -138,7 +144,7 @@ class Whisper:
             )
             silent = is_silence(draft, asks[row].thresholds)
             results[row] = decoded.silenced() if silent else decoded
-        return [result for result in results if result is not None]
+        return [results[row] for row in range(len(asks))]
 
     def _encode(self, asks: Sequence[Ask]) -> Any:
         """Encoder output of all rows: (rows, 1500, width), on the device where one call does it."""
@@ -149,7 +155,7 @@ class Whisper:
             return self._encoded(asks)
         for at in range(0, len(todo), size):
             rows = todo[at : at + size]
-            output = np.asarray(self._encoded([asks[row] for row in rows], to_cpu=True))
+            output = _array(self._encoded([asks[row] for row in rows], to_cpu=True))
             for row, values in zip(rows, output, strict=True):
                 done[row] = values
         return _storage(np.stack(done))
@@ -161,7 +167,7 @@ class Whisper:
 
     def _saved(self, encoded: Any, row: int) -> NDArray[np.float32] | None:
         """A row to keep for next time; on a GPU it is encoded anew, its memory is worth more."""
-        return None if self.device == "cuda" else np.array(np.asarray(encoded)[row])
+        return None if self.device == "cuda" else np.array(_array(encoded)[row])
 
     def _languages(self, asks: Sequence[Ask], encoded: Any) -> list[tuple[str, float]]:
         """Language and its probability for each row; a given language has probability 1."""
@@ -312,12 +318,19 @@ class Whisper:
         """
         if len(rows) == count or self.device == "cuda":
             return range(count), encoded
-        return rows, _storage(np.asarray(encoded)[list(rows)])
+        return rows, _storage(_array(encoded)[list(rows)])
 
 
 def _padded(features: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.pad(features, ((0, 0), (0, FRAMES - features.shape[1])))
 
 
-def _storage(values: NDArray[np.float32]) -> Any:
+def _array(values: Any) -> NDArray[np.floating[Any]]:
+    """Values on the CPU as numpy has them; it knows no bfloat16, which CTranslate2 takes back."""
+    if values.dtype == ctranslate2.DataType.bfloat16:
+        values = values.to(ctranslate2.DataType.float32)
+    return np.asarray(values)
+
+
+def _storage(values: NDArray[np.floating[Any]]) -> Any:
     return ctranslate2.StorageView.from_array(np.ascontiguousarray(values))
