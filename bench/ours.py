@@ -18,7 +18,6 @@ from bench.measure import Clock, Task
 from sotto.audio.decode import decode
 from sotto.audio.features import log_mel
 from sotto.audio.pcm import RATE
-from sotto.audio.source import SourceFile
 from sotto.audio.vad import listen
 from sotto.audio.windows import cut
 from sotto.engine import arena
@@ -129,7 +128,7 @@ def front_end(clock: Clock, path: str, stages: str) -> int:
     arena.share_one()
     _as_loaded()
     with clock:
-        made: Iterator[Any] = decode(_file(path), LONGEST_S)
+        made: Iterator[Any] = decode(Path(path), LONGEST_S)
         if stages != STAGES[0]:
             made = listen(made, vad(request(path, {})))
         if stages == STAGES[2]:
@@ -149,9 +148,5 @@ def voice_ends_s(path: str | Path) -> list[float]:
 
 
 def _voice_ends(path: str) -> Iterator[int]:
-    for heard in listen(decode(_file(path), LONGEST_S), vad(request(path, {}))):
+    for heard in listen(decode(Path(path), LONGEST_S), vad(request(path, {}))):
         yield from (speech.voice.end for speech in heard.speeches)
-
-
-def _file(path: str) -> SourceFile:
-    return SourceFile(Path(path), Path(path).stat().st_size)

@@ -12,17 +12,17 @@ from concurrent.futures import Executor
 from dataclasses import replace
 
 from sotto.audio.features import LogMel, log_mel
-from sotto.audio.windows import Window, part
-from sotto.engine.base import PROMPT, Ask, Decoded, Decoding, Draft, Thresholds, distrusted
+from sotto.audio.windows import Window, narrowed, voices_in
+from sotto.engine.base import PROMPT, Ask, Decoded, Decoding, Thresholds, distrusted
 from sotto.engine.batcher import Batcher
 from sotto.language import VOTES, Language
 from sotto.request import Request
 from sotto.transcript.coverage import uncovered
-from sotto.transcript.segments import Part
+from sotto.transcript.parts import Part
 
 PROMPT_STEP = 32
 """A prompt of earlier text is cut to a multiple of this, so that such windows meet in batches."""
-PROMPT_LIMIT = 192
+PROMPT_LIMIT = PROMPT // PROMPT_STEP * PROMPT_STEP
 """The longest such prompt: the greatest multiple that fits before a window's text."""
 PROMPT_RESET_TEMPERATURE = 0.5
 """A text sampled above this temperature prompts nothing (faster-whisper's rule)."""
@@ -90,10 +90,10 @@ class Asker:
         parts = [Part(window, decoded)]
         for _ in range(ROUNDS):
             missing = uncovered(window, decoded.words) if decoded.words else []
-            if not missing:
-                break
+            if not missing or missing == voices_in(window):
+                break  # all of it would be the same window, with the same answer
             pad_s = self._request.options.vad_parameters.speech_pad_ms / 1000
-            window = part(window, missing, pad_s)
+            window = narrowed(window, missing, pad_s)
             decoded = await self._once_more(window, decoded.language)
             parts.append(Part(window, decoded))
         return parts
@@ -134,9 +134,10 @@ class Asker:
     def _about(self, features: LogMel, prompt: tuple[int, ...] = ()) -> Ask:
         """A window's ask; the hotwords stand before its prompt, which gives way to them."""
         room = max(0, PROMPT - len(self._hotwords))
+        last = prompt[-room:] if room else ()
         return Ask(
             features=features,
-            prompt=(self._hotwords + prompt[len(prompt) - min(room, len(prompt)) :])[:PROMPT],
+            prompt=(*self._hotwords, *last)[:PROMPT],
             decoding=self._decoding,
             thresholds=self._thresholds,
             temperatures=self._request.temperatures,
@@ -147,11 +148,8 @@ class Asker:
     def _continued(self, parts: list[Part]) -> tuple[int, ...]:
         """The prompt for the window after `parts`: the text so far, cut at its front."""
         for draft in (each.decoded.draft for each in parts if not each.decoded.silent):
-            self._prompt = () if _resets(draft) else (*self._prompt, *draft.tokens)
+            too_hot = draft.temperature > PROMPT_RESET_TEMPERATURE
+            self._prompt = () if too_hot else (*self._prompt, *draft.tokens)
         self._prompt = self._prompt[-PROMPT_LIMIT:]
         length = len(self._prompt) // PROMPT_STEP * PROMPT_STEP
-        return self._prompt[len(self._prompt) - length :]
-
-
-def _resets(draft: Draft) -> bool:
-    return draft.temperature > PROMPT_RESET_TEMPERATURE
+        return self._prompt[-length:] if length else ()

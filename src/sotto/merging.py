@@ -20,20 +20,26 @@ async def merged(streams: Sequence[Stream]) -> AsyncGenerator[Segment, None]:
     async with AsyncExitStack() as stack:
         for stream in streams:
             await stack.enter_async_context(aclosing(stream))
-        heads = dict(zip(streams, await _firsts(streams), strict=True))
-        while live := [(head.start_s, i) for i, head in enumerate(heads.values()) if head]:
-            stream = streams[min(live)[1]]
-            segment = heads[stream]
-            if segment is not None:
-                yield segment
-            heads[stream] = await anext(stream, None)
+        heads = await _firsts(streams)
+        while waiting := [(head.start_s, at, head) for at, head in enumerate(heads) if head]:
+            _, at, head = min(waiting)  # no two have one `at`: segments are never compared
+            yield head
+            heads[at] = await anext(streams[at], None)
 
 
 async def _firsts(streams: Sequence[Stream]) -> list[Segment | None]:
-    """The first segment of each, waited for together so that all begin at once."""
+    """The first segment of each, waited for together so that all begin at once.
+
+    The first error ends the wait for all.
+    """
     tasks = [asyncio.ensure_future(_first(stream)) for stream in streams]
-    await asyncio.gather(*tasks, return_exceptions=True)  # none may still run when one is closed
-    return [task.result() for task in tasks]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        return [task.result() for task in sorted(done, key=tasks.index)]
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)  # none may run when one is closed
 
 
 async def _first(stream: Stream) -> Segment | None:

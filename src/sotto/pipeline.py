@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequen
 from concurrent.futures import Executor
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import msgspec
 
@@ -19,13 +20,13 @@ from sotto.asking import Asker
 from sotto.audio.decoders import Decoders
 from sotto.audio.features import log_mel
 from sotto.audio.pcm import RATE, PcmBlocks, Span
-from sotto.audio.source import Fetcher, SourceFile, SourceLimits, open_source
+from sotto.audio.source import Fetcher, SourceLimits, open_source
 from sotto.audio.vad import VadOptions, listen, vad_options
 from sotto.audio.windows import Window, cut_stepwise
-from sotto.decoding import Featured, in_order
 from sotto.engine.batcher import Batcher
 from sotto.errors import AudioEmpty, RequestError
 from sotto.merging import merged
+from sotto.ordering import Featured, in_order
 from sotto.request import Request
 from sotto.transcript.segments import Segment
 from sotto.transcript.transcript import Transcript
@@ -61,34 +62,37 @@ async def transcribe(
     Yields segments with file times; what else there is to say about the job gathers in
     `transcript`. Raises SottoError.
     """
-    async with open_source(request.audio, tools.net, tools.limits) as file:
-        transcript.meter.lap("fetch")
-        transcript.length_s = await asyncio.to_thread(tools.decoders.length_s, file.path)
-        channels = await channels_of(file, request, tools.decoders)
+    async with open_source(request.audio, tools.net, tools.limits) as path:
+        transcript.laps.end("fetch")
+        transcript.length_s = await asyncio.to_thread(tools.decoders.length_s, path)
+        channels = await channels_of(path, request, tools.decoders)
         shared = replace(tools, windows_ahead=lambda: tools.windows_ahead() // len(channels))
-        spoken = [listen_to(file, channel, request, shared, transcript) for channel in channels]
+        spoken = [
+            transcribe_channel(path, channel, request, shared, transcript) for channel in channels
+        ]
         async with aclosing(merged(spoken)) as segments:
             async for segment in segments:
                 yield transcript.keep(segment)
         transcript.finish()
-        transcript.meter.lap("engine")
+        transcript.laps.end("engine")
 
 
-async def listen_to(
-    file: SourceFile, channel: int | None, request: Request, tools: Tools, transcript: Transcript
+async def transcribe_channel(
+    path: Path, channel: int | None, request: Request, tools: Tools, transcript: Transcript
 ) -> AsyncGenerator[Segment, None]:
     """One channel of a job, or all of them mixed, top to bottom."""
     asker = Asker(request, tools.batcher, tools.threads, job=transcript)
     track = transcript.track(channel, asker.language)
     watch = track.meter.watch
-    with let_go(tools.decoders.decode(file, tools.max_audio_s, channel)) as blocks:
+    stopped = track.meter.is_stopped
+    with let_go(tools.decoders.decode(path, tools.max_audio_s, channel, stopped)) as blocks:
         pcm = watch("decode", track.measure(blocks))
         speech = watch("vad", listen(pcm, vad(request)))
         windows = cut_stepwise(
             speech, keep_silence=not request.options.enable_vad, clips=clips(request)
         )
         featured = watch("features", features(windows, tools.batcher.engine.mels))
-        decoded = in_order(featured, asker, tools.threads, tools.windows_ahead, track.meter)
+        decoded = in_order(featured, asker, tools.threads, tools.windows_ahead, track.meter.stop)
         async with aclosing(decoded):
             async for parts in decoded:
                 for segment in track.add(parts):
@@ -106,20 +110,18 @@ def let_go(blocks: PcmBlocks) -> Iterator[PcmBlocks]:
     try:
         yield blocks
     finally:
-        with suppress(ValueError):
+        with suppress(ValueError):  # a thread is at work in it
             blocks.close()
 
 
-async def channels_of(
-    file: SourceFile, request: Request, decoders: Decoders
-) -> Sequence[int | None]:
+async def channels_of(path: Path, request: Request, decoders: Decoders) -> Sequence[int | None]:
     """The channels to transcribe, each by itself; None stands for all of them mixed.
 
     Raises RequestError if there are too many, AudioEmpty if there is none.
     """
     if request.options.channels == "mix":
         return [None]
-    count = await asyncio.to_thread(decoders.count_channels, file)
+    count = await asyncio.to_thread(decoders.count_channels, path)
     if count == 0:
         raise AudioEmpty("the audio track has no channel")
     if count > MOST_CHANNELS:

@@ -13,15 +13,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from sotto import model_rules
 from sotto.audio.decoders import Decoders
 from sotto.audio.features import log_mel
 from sotto.audio.pcm import RATE
-from sotto.audio.source import SourceFile, SourceLimits
+from sotto.audio.source import SourceLimits
 from sotto.audio.vad import listen
 from sotto.audio.windows import Window, cut
-from sotto.engine.base import PROMPT, Engine
+from sotto.engine.base import Engine
 from sotto.engines import Engines
-from sotto.errors import RequestError
 from sotto.loading import engines_of
 from sotto.net import Net, NetLimits
 from sotto.pipeline import Tools, vad
@@ -67,11 +67,9 @@ class Workshop:
         """
         async with self._engines.lease(request.options.model) as (batcher, warnings):
             engine = batcher.engine
-            _refuse(request, engine)
-            crowded = _crowded_out(request, engine)
-            transcript = Transcript((*request.warnings, *warnings, *crowded))
-            if not engine.multilingual:
-                transcript.warnings += _english_only(request, engine.model)
+            model_rules.refuse(request, engine)
+            idle = model_rules.without_effect(request, engine)
+            transcript = Transcript((*request.warnings, *warnings, *idle))
             tools = Tools(
                 net=self.net,
                 limits=self._limits,
@@ -122,9 +120,7 @@ class Workshop:
                 sound.setsampwidth(2)
                 sound.setframerate(RATE)
                 sound.writeframes(os.urandom(2 * RATE))
-            blocks = self._decoders.decode(
-                SourceFile(Path(file.name), file.tell()), max_audio_s=2.0
-            )
+            blocks = self._decoders.decode(Path(file.name), max_audio_s=2.0)
             heard = listen(blocks, vad(parse({"audio_path": file.name})))
             return list(cut(heard, keep_silence=True))
 
@@ -137,46 +133,3 @@ def windows_ahead(engine: Engine, jobs: int) -> int:
     """
     alone = (2 * engine.threads + 1) * engine.batch_limit
     return min(alone, 2 * alone // max(1, jobs))
-
-
-def _refuse(request: Request, engine: Engine) -> None:
-    """Raise RequestError for a language or a token that the model does not have.
-
-    CTranslate2 would take either: without a language it guesses, and a token beyond the last one is
-    written to beyond the end of its memory.
-    """
-    language = request.options.language
-    if language is not None and not engine.knows(language):
-        raise RequestError("language", f"model '{engine.model}' does not know '{language}'")
-    for token in request.suppress_tokens:
-        if token >= engine.vocabulary:
-            raise RequestError(
-                "suppress_tokens",
-                f"{token}: the tokens of model '{engine.model}' are 0 to {engine.vocabulary - 1}",
-            )
-
-
-def _crowded_out(request: Request, engine: Engine) -> list[str]:
-    """What the hotwords leave no room for in a prompt; for one, the rest of themselves."""
-    hotwords = request.options.hotwords or ""
-    if not hotwords.strip() or len(engine.tokenize(hotwords)) < PROMPT:
-        return []
-    warnings = [f"hotwords: they fill the prompt; of more than {PROMPT} tokens the last ones act"]
-    given = {
-        "initial_prompt": bool(request.options.initial_prompt),
-        "condition_on_previous_text": request.options.condition_on_previous_text,
-    }
-    warnings += [f"{name}: the hotwords leave no room for it" for name, is_ in given.items() if is_]
-    return warnings
-
-
-def _english_only(request: Request, model: str) -> list[str]:
-    """What a model that knows only English cannot do for this request."""
-    warnings = []
-    if request.options.language not in (None, "en"):
-        warnings.append(f"language: model '{model}' knows only English")
-    if request.options.multilingual:
-        warnings.append(f"multilingual: model '{model}' knows only English")
-    if request.options.translate:
-        warnings.append(f"translate: model '{model}' cannot; the translation is the transcription")
-    return warnings

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import itertools
+import os
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,11 +20,13 @@ import pytest
 from bench.measure import below
 from faster_whisper.audio import decode_audio
 from tests.gate import Gate, ask
+from tests.one_job import until
 from tests.sound import broken_off, wav
 from tests.speech_data import clip
 
 from sotto.audio.decoders import Decoders
-from sotto.audio.source import SourceFile, SourceLimits
+from sotto.audio.pcm import PcmBlocks
+from sotto.audio.source import SourceLimits
 from sotto.engine.base import Ask, Decoded
 from sotto.engine.batcher import Batcher
 from sotto.engine.fake import FakeEngine
@@ -79,11 +82,6 @@ def finish(work: Coroutine[object, object, T]) -> T:
 
 def files(folder: Path) -> list[Path]:
     return list(folder.iterdir())
-
-
-async def until(true: Callable[[], bool]) -> None:
-    while not true():  # noqa: ASYNC110 - what is waited for happens in threads
-        await asyncio.sleep(0.002)
 
 
 @pytest.fixture
@@ -300,7 +298,7 @@ def test_as_many_channels_as_may_be_are_transcribed_each_by_itself(workplace: Wo
 
 def test_a_track_without_a_channel_is_an_error_and_no_empty_answer(workplace):
     class Deaf(Decoders):
-        def count_channels(self, file: SourceFile) -> int:
+        def count_channels(self, path: Path) -> int:
             return 0
 
     with closing(Deaf()) as deaf:
@@ -512,6 +510,26 @@ def test_jobs_at_once_get_what_they_get_alone_and_share_calls(workplace: Workpla
 
     assert finish(run()) == alone
     assert len(gate.rows[1]) == len(names)
+
+
+def test_a_job_whose_decoder_is_stuck_is_cancelled_and_frees_its_thread(workplace, tmp_path: Path):
+    stuck = tmp_path.parent / f"{tmp_path.name}-stuck"
+    os.mkfifo(stuck)
+
+    class Stuck(Decoders):
+        def decode(self, path: Path, *given: object) -> PcmBlocks:
+            return super().decode(stuck, *given)
+
+    async def cancelled(tools: Tools) -> None:
+        work = asyncio.create_task(collected(job(speech("en-busy")), tools))
+        await until(lambda: bool(list(below(tools.decoders.process_id))))
+        work.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await work
+
+    with closing(Stuck()) as decoders, ThreadPoolExecutor(1) as threads:
+        finish(cancelled(replace(workplace(), decoders=decoders, threads=threads)))
+        assert threads.submit(int).result(HANG_S) == 0
 
 
 @pytest.mark.parametrize("fate", ["cancelled", "failed"])

@@ -23,7 +23,7 @@ from tests.hub_server import HubServer
 
 from sotto.models.fetch import FetchError, Hub
 from sotto.models.record import faults, read
-from sotto.models.space import RESERVE_BYTES
+from sotto.models.space import DISK_RESERVE_BYTES
 
 pytestmark = pytest.mark.model
 
@@ -126,7 +126,7 @@ def test_a_download_outlives_a_bake_that_cannot_finish(
     hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     into = tmp_path / "w" / "pico"
-    full = shutil.disk_usage(tmp_path)._replace(free=RESERVE_BYTES + 85_000_000)
+    full = shutil.disk_usage(tmp_path)._replace(free=DISK_RESERVE_BYTES + 85_000_000)
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda _: full)
         with pytest.raises(BakeError) as caught:

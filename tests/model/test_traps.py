@@ -15,7 +15,6 @@ from tests.speech_data import clip
 from sotto.audio.decode import decode
 from sotto.audio.features import log_mel
 from sotto.audio.pcm import RATE
-from sotto.audio.source import SourceFile
 from sotto.engine.base import PROMPT, Ask, Decoding, Thresholds
 from sotto.engine.whisper import Whisper
 from sotto.request import parse
@@ -66,7 +65,7 @@ def recorded(base: Whisper, monkeypatch: pytest.MonkeyPatch) -> Recorder:
 
 def sound(name: str, seconds: float | None = None) -> np.ndarray:
     path = clip(name).path
-    pcm = np.concatenate(list(decode(SourceFile(path, path.stat().st_size), 3600)))
+    pcm = np.concatenate(list(decode(path, 3600)))
     return pcm if seconds is None else pcm[: round(seconds * RATE)]
 
 

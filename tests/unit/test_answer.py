@@ -179,7 +179,7 @@ def test_a_translation_that_was_not_asked_for_is_null() -> None:
 
 def test_stages_are_timed_in_seconds() -> None:
     made = transcript()
-    made.meter.lap("fetch")
+    made.laps.end("fetch")
     timings = answered(made)["timings"]
     assert set(timings) == {"fetch", "total"}
     assert all(0 <= seconds < 60 for seconds in timings.values())

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sotto.audio.pcm import RATE, Span
-from sotto.audio.windows import Window, part
+from sotto.audio.windows import Window, narrowed
 from sotto.engine.base import TimedWord
 from sotto.transcript.coverage import uncovered
 from sotto.transcript.timing import total_s
@@ -94,7 +94,7 @@ def test_what_is_missing_is_speech_in_order_and_can_be_asked_for(voices_s, words
         )
         at_s = stretch.end_s
     if missing:
-        again = part(whole, missing, 0.2)
+        again = narrowed(whole, missing, 0.2)
         assert len(again.pcm) / RATE >= total_s(missing) - 1e-3
         assert len(again.voices) == len(missing)
         assert len(again.pcm) <= len(whole.pcm)
@@ -109,7 +109,7 @@ def test_asking_again_with_answers_gets_to_an_end(voices_s, words_s):
     while missing:
         rounds += 1
         assert rounds <= len(voices_s) + 1
-        left = part(left, missing, 0.2)
+        left = narrowed(left, missing, 0.2)
         start_s = (left.voices[0].start - left.pieces[0].start) / RATE
         end_s = (left.voices[0].end - left.pieces[0].start) / RATE
         missing = uncovered(left, words((start_s, end_s)))

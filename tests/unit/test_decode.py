@@ -24,7 +24,6 @@ from tests.sound import broken_off, drained
 from sotto.audio import decode as decoding
 from sotto.audio.decode import BLOCK_SAMPLES, FORMATS, decode, length_s
 from sotto.audio.pcm import RATE
-from sotto.audio.source import SourceFile
 from sotto.errors import AudioEmpty, AudioError, AudioTooLong, AudioUndecodable
 
 FORMAT_OF = {
@@ -88,7 +87,7 @@ def record(
 
 
 def blocks(path: Path, max_audio_s: float = 1e6) -> list[NDArray[np.float32]]:
-    return list(decode(SourceFile(path, path.stat().st_size), max_audio_s))
+    return list(decode(path, max_audio_s))
 
 
 def sound(path: Path) -> NDArray[np.float32]:
@@ -315,7 +314,7 @@ def test_minutes_in_a_small_file_is_stopped_at_the_limit(quarter: Path) -> None:
     assert quarter.stat().st_size < 250_000
     came: list[int] = []
     with pytest.raises(AudioTooLong, match="longer than 60 s"):
-        came.extend(block.size for block in decode(SourceFile(quarter, 0), 60))
+        came.extend(block.size for block in decode(quarter, 60))
     assert sum(came) <= 60 * RATE
 
 
@@ -329,7 +328,7 @@ def test_audio_as_long_as_the_limit_passes(tmp_path: Path) -> None:
 def test_memory_does_not_grow_with_the_file(quarter: Path) -> None:
     tracemalloc.start()
     try:
-        total = sum(block.size for block in decode(SourceFile(quarter, 0), 1e6))
+        total = sum(block.size for block in decode(quarter, 1e6))
         peak_bytes = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -364,10 +363,9 @@ def test_an_index_of_gigabytes_is_not_allocated(tmp_path: Path, samples: int) ->
         import re
         from pathlib import Path
         from sotto.audio.decode import decode
-        from sotto.audio.source import SourceFile
         from sotto.errors import AudioError
         try:
-            list(decode(SourceFile(Path({str(path)!r}), 0), 1e6))
+            list(decode(Path({str(path)!r}), 1e6))
         except AudioError:
             # Unlike ru_maxrss, this does not begin with what the parent process holds.
             status = Path("/proc/self/status").read_text()
@@ -466,7 +464,7 @@ def test_full_scale_stays_within_one(tmp_path: Path) -> None:
 
 def test_a_kept_block_is_not_written_over(tmp_path: Path) -> None:
     path = wav(tmp_path / "clip.wav", tone(20, 16000).tobytes())
-    stream = decode(SourceFile(path, 0), 1e6)
+    stream = decode(path, 1e6)
     first = next(stream)
     copy = first.copy()
     list(stream)
@@ -513,7 +511,7 @@ def test_no_channel_is_left_out_where_the_file_does_not_say_what_it_is(
 def test_each_channel_can_be_had_by_itself(tmp_path: Path, channels: int) -> None:
     path = alone(tmp_path / "clip.wav", channels, channels - 1)
     for channel in range(channels):
-        got = np.concatenate(list(decode(SourceFile(path, 0), 1e6, channel)))
+        got = np.concatenate(list(decode(path, 1e6, channel)))
         assert got.any() == (channel == channels - 1)
         assert got.size == 16000
 
@@ -533,7 +531,7 @@ def test_what_came_before_is_kept_where_a_file_cannot_be_read_on(tmp_path: Path)
     one = record(tmp_path / "clip.opus", tone(5, 48000), 48000)
     before = sound(one)
     one.write_bytes(broken_off(one.read_bytes()))
-    got, reason = drained(decode(SourceFile(one, 0), 1e6))
+    got, reason = drained(decode(one, 1e6))
     np.testing.assert_array_equal(np.concatenate(got), before)
     assert reason == "Not yet implemented in FFmpeg, patches welcome"
 
@@ -560,7 +558,7 @@ def test_a_file_cut_short_gives_what_is_there(tmp_path: Path, name: str) -> None
 
 def test_an_abandoned_file_is_closed(tmp_path: Path) -> None:
     path = wav(tmp_path / "clip.wav", tone(20, 16000).tobytes())
-    stream = decode(SourceFile(path, 0), 1e6)
+    stream = decode(path, 1e6)
     next(stream)
     assert path in open_files()
     stream.close()

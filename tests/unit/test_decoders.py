@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,6 @@ from tests.speech_data import clip
 
 from sotto.audio import decode as decoding
 from sotto.audio.decoders import STOP_S, Decoders
-from sotto.audio.source import SourceFile
 from sotto.errors import AudioEmpty, AudioError, AudioTooLong, AudioUndecodable
 
 SOON_S = 10
@@ -34,15 +34,11 @@ def decoders() -> Iterator[Decoders]:
 
 
 @pytest.fixture
-def long_file(tmp_path: Path) -> SourceFile:
+def long_file(tmp_path: Path) -> Path:
     """Two minutes: more than fits between a child and its reader."""
     path = tmp_path / "long.wav"
     path.write_bytes(wav(np.zeros(120 * 16_000, np.float32)))
-    return source(path)
-
-
-def source(path: Path) -> SourceFile:
-    return SourceFile(path, path.stat().st_size)
+    return path
 
 
 def children(decoders: Decoders) -> list[int]:
@@ -58,21 +54,21 @@ def soon(true: Callable[[], bool]) -> None:
 
 @pytest.mark.parametrize("name", ["en-long", "es-busy"])
 def test_the_sound_is_that_of_decoding_here(decoders: Decoders, name: str) -> None:
-    file = source(clip(name).path)
+    file = clip(name).path
     here = list(decoding.decode(file, 3600))
     there = list(decoders.decode(file, 3600))
     assert [len(block) for block in there] == [len(block) for block in here]
     assert np.array_equal(np.concatenate(there), np.concatenate(here))
     assert {block.dtype for block in there} == {np.dtype(np.float32)}
     assert decoders.count_channels(file) == decoding.count_channels(file)
-    assert decoders.length_s(file.path) == decoding.length_s(file.path)
+    assert decoders.length_s(file) == decoding.length_s(file)
 
 
 def test_a_channel_is_the_one_that_was_asked_for(decoders: Decoders, tmp_path: Path) -> None:
     path = tmp_path / "two.wav"
     path.write_bytes(wav(np.stack([np.full(16_000, 0.25), np.full(16_000, -0.5)], axis=1)))
     for channel, level in ((0, 0.25), (1, -0.5)):
-        (block,) = decoders.decode(source(path), 60, channel)
+        (block,) = decoders.decode(path, 60, channel)
         assert np.allclose(block, level, atol=1e-3)
 
 
@@ -83,7 +79,7 @@ def test_why_a_file_cannot_be_read_on_is_told_here_too(decoders: Decoders, tmp_p
         (broken_off(clip("en-long").path.read_bytes()), "Not yet implemented in FFmpeg"),
     ):
         path.write_bytes(content)
-        here, there = (drained(at.decode(source(path), 3600))[1] for at in (decoding, decoders))
+        here, there = (drained(at.decode(path, 3600))[1] for at in (decoding, decoders))
         assert there == here
         assert here is None if reason is None else here.startswith(reason)
 
@@ -104,9 +100,9 @@ def test_errors_are_those_of_decoding_here(
     path = tmp_path / "odd"
     path.write_bytes(content)
     with pytest.raises(kind) as here:
-        list(decoding.decode(source(path), 2))
+        list(decoding.decode(path, 2))
     with pytest.raises(kind) as there:
-        list(decoders.decode(source(path), 2))
+        list(decoders.decode(path, 2))
     assert str(there.value) == str(here.value)
     assert type(there.value) is type(here.value)
 
@@ -115,26 +111,24 @@ def test_a_file_that_cannot_be_counted_says_why(decoders: Decoders, tmp_path: Pa
     path = tmp_path / "text"
     path.write_text("no sound")
     with pytest.raises(AudioUndecodable):
-        decoders.count_channels(source(path))
+        decoders.count_channels(path)
     assert decoders.length_s(path) is None
 
 
 def test_what_is_not_the_audios_fault_is_no_audio_error(decoders: Decoders, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="FileNotFoundError"):
-        list(decoders.decode(SourceFile(tmp_path / "gone", 1), 60))
+        list(decoders.decode(tmp_path / "gone", 60))
 
 
 def test_files_at_once_do_not_mix(decoders: Decoders) -> None:
-    files = [source(clip(name).path) for name in ("en-long", "es-long", "fr-long")] * 4
+    files = [clip(name).path for name in ("en-long", "es-long", "fr-long")] * 4
     expected = [np.concatenate(list(decoding.decode(file, 3600))) for file in files[:3]] * 4
     with ThreadPoolExecutor(len(files)) as threads:
         made = threads.map(lambda file: np.concatenate(list(decoders.decode(file, 3600))), files)
         assert all(map(np.array_equal, made, expected))
 
 
-def test_a_decoder_that_dies_ends_its_own_file_alone(
-    decoders: Decoders, long_file: SourceFile
-) -> None:
+def test_a_decoder_that_dies_ends_its_own_file_alone(decoders: Decoders, long_file: Path) -> None:
     soon(lambda: not children(decoders))
     doomed = decoders.decode(long_file, 3600)
     next(doomed)
@@ -147,7 +141,7 @@ def test_a_decoder_that_dies_ends_its_own_file_alone(
     assert sum(map(len, other)) == 120 * 16_000 - decoding.BLOCK_SAMPLES
 
 
-def test_a_decoder_ends_when_nobody_reads_it(decoders: Decoders, long_file: SourceFile) -> None:
+def test_a_decoder_ends_when_nobody_reads_it(decoders: Decoders, long_file: Path) -> None:
     read = decoders.decode(long_file, 3600)
     next(read)
     assert children(decoders)
@@ -155,36 +149,71 @@ def test_a_decoder_ends_when_nobody_reads_it(decoders: Decoders, long_file: Sour
     soon(lambda: not children(decoders))
 
 
-def test_no_pipe_stays_open(decoders: Decoders, long_file: SourceFile, tmp_path: Path) -> None:
+def test_a_decoder_that_is_stuck_is_left_and_ended(decoders: Decoders, tmp_path: Path) -> None:
+    """A pipe that nobody writes to stands for a volume that answers no more."""
+    stuck = tmp_path / "stuck"
+    os.mkfifo(stuck)
+    stopped = threading.Event()
+    soon(lambda: not children(decoders))
+    with ThreadPoolExecutor(1) as thread:
+        reading = thread.submit(list, decoders.decode(stuck, 60, stopped=stopped.is_set))
+        soon(lambda: len(children(decoders)) == 1)
+        assert not reading.done()
+        stopped.set()
+        assert reading.result(SOON_S) == []
+    soon(lambda: not children(decoders))
+
+
+def test_a_file_that_does_not_tell_what_is_in_it_is_not_waited_for(
+    decoders: Decoders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sotto.audio.decoders.LOOK_S", 0.1)
+    stuck = tmp_path / "stuck"
+    os.mkfifo(stuck)
+    assert decoders.length_s(stuck) is None
+    with pytest.raises(AudioUndecodable, match="did not tell"):
+        decoders.count_channels(stuck)
+    soon(lambda: not children(decoders))
+
+
+def test_a_child_that_has_ended_is_not_taken_for_another(decoders: Decoders) -> None:
+    with subprocess.Popen(["sleep", "60"]) as stranger:
+        decoders._kill(stranger.pid)
+        assert decoders.length_s(clip("en-long").path)
+        assert stranger.poll() is None
+        stranger.kill()
+
+
+def test_no_pipe_stays_open(decoders: Decoders, long_file: Path, tmp_path: Path) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(5):
         next(decoders.decode(long_file, 3600))
         list(decoders.decode(long_file, 3600))
         with pytest.raises(RuntimeError):
-            decoders.count_channels(SourceFile(tmp_path / "gone", 1))
+            decoders.count_channels(tmp_path / "gone")
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
-def test_the_process_that_forks_is_started_again_if_it_dies(long_file: SourceFile) -> None:
+def test_the_process_that_forks_is_started_again_if_it_dies(long_file: Path) -> None:
     with closing(Decoders()) as decoders:
         reading = decoders.decode(long_file, 3600)
         next(reading)
         os.kill(decoders.process_id, signal.SIGKILL)
         assert sum(map(len, reading)) == 120 * 16_000 - decoding.BLOCK_SAMPLES
-        assert decoders.length_s(long_file.path) == 120
+        assert decoders.length_s(long_file) == 120
 
 
 def test_where_no_process_can_be_started_it_is_said(
-    monkeypatch: pytest.MonkeyPatch, long_file: SourceFile
+    monkeypatch: pytest.MonkeyPatch, long_file: Path
 ) -> None:
     monkeypatch.setattr(
         "sotto.audio.decoders.sys", SimpleNamespace(executable="/bin/false", path=[])
     )
     with closing(Decoders()) as decoders, pytest.raises(RuntimeError, match="no process"):
-        decoders.length_s(long_file.path)
+        decoders.length_s(long_file)
 
 
-def test_the_environment_stays_here(monkeypatch: pytest.MonkeyPatch, long_file: SourceFile) -> None:
+def test_the_environment_stays_here(monkeypatch: pytest.MonkeyPatch, long_file: Path) -> None:
     monkeypatch.setenv("RUNPOD_AI_API_KEY", "a-secret")
     with closing(Decoders()) as decoders:
         reading = decoders.decode(long_file, 3600)
@@ -230,20 +259,19 @@ os.kill(os.getpid(), 9)
             os.kill(forked, signal.SIGKILL)
 
 
-def test_it_does_not_outlive_the_process_that_started_it(long_file: SourceFile) -> None:
+def test_it_does_not_outlive_the_process_that_started_it(long_file: Path) -> None:
     code = """
 import sys, time
 from pathlib import Path
 from sotto.audio.decoders import Decoders
-from sotto.audio.source import SourceFile
 decoders = Decoders()
-reading = decoders.decode(SourceFile(Path(sys.argv[1]), 1), 3600)
+reading = decoders.decode(Path(sys.argv[1]), 3600)
 next(reading)
 print(decoders.process_id, flush=True)
 time.sleep(60)
 """
     with subprocess.Popen(
-        [sys.executable, "-c", code, str(long_file.path)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, str(long_file)], stdout=subprocess.PIPE, text=True
     ) as owner:
         assert owner.stdout is not None
         forks = int(owner.stdout.readline())

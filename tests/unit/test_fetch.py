@@ -22,7 +22,7 @@ from sotto.models import sources
 from sotto.models.catalogue import Mirror, Model, ModelFile, Wheel
 from sotto.models.fetch import FetchError, Hub, fetch, verify
 from sotto.models.record import is_complete
-from sotto.models.space import RESERVE_BYTES
+from sotto.models.space import DISK_RESERVE_BYTES
 
 WEIGHTS = bytes(range(256)) * 2000
 FILES = {
@@ -203,7 +203,7 @@ def test_a_model_that_cannot_fit_is_refused_before_its_first_byte(
 def test_a_file_of_unknown_size_that_cannot_fit_is_refused_before_its_first_byte(
     hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usage = shutil.disk_usage(tmp_path)._replace(free=RESERVE_BYTES + len(WEIGHTS) - 1)
+    usage = shutil.disk_usage(tmp_path)._replace(free=DISK_RESERVE_BYTES + len(WEIGHTS) - 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     files = tuple(ModelFile(name) for name in FILES)
     with pytest.raises(FetchError, match=r"model\.bin: needs [\d,]+ bytes of disk space"):

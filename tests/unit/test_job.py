@@ -203,13 +203,16 @@ def test_a_model_that_is_not_here_is_told_with_what_is(open_service: Open, tmp_p
     assert "large-v9" in told(answer, "unknown_model", retryable=False)
 
 
-def test_an_engine_that_fails_is_told(open_service: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_fails_is_told_and_logged(
+    open_service: Open, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def fails(_: Sequence[Ask]) -> None:
         raise EngineError("the device has lost its memory")
 
     faulty(monkeypatch, fails)
     message = told(run(open_service(), embedded()), "engine_failed", retryable=True)
     assert message == "the device has lost its memory"
+    assert message in caplog.text
 
 
 def test_an_engine_without_memory_is_told(

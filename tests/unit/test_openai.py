@@ -35,14 +35,14 @@ OUR_NAMES = ("audio_base64", "audio_path", "initial_prompt", "'transcription'", 
 def asked(route: object = TRANSCRIPTIONS, **fields: Any) -> Request:
     """A request of that API, with a file unless one is given, as the job that it becomes."""
     body = {"file": URL, **fields}
-    native, _ = openai.translated({"openai_route": route, "openai_input": body})
+    native, _ = openai.as_job({"openai_route": route, "openai_input": body})
     return parse(native)
 
 
 def refusal(job_input: dict[str, Any]) -> dict[str, Any]:
     """The error object of a job that is refused before any work."""
     with pytest.raises(RequestError) as caught:
-        parse(openai.translated(job_input)[0])
+        parse(openai.as_job(job_input)[0])
     return told(caught.value)
 
 
@@ -64,7 +64,7 @@ def told(error: SottoError) -> dict[str, Any]:
 def outcome(job_input: dict[str, Any]) -> Request | RequestError:
     """Whatever else is raised fails the test."""
     try:
-        return parse(openai.translated(job_input)[0])
+        return parse(openai.as_job(job_input)[0])
     except RequestError as error:
         return error
 
@@ -89,7 +89,7 @@ SPEECH = data_uri(clip("en-young-man").path.read_bytes())
 def answered(route: str = TRANSCRIPTIONS, **fields: Any) -> Any:
     """The body with which a request is answered, the fake engine's words in it."""
     job_input = {"openai_route": route, "openai_input": {"file": SPEECH, **fields}}
-    native, shape = openai.translated(job_input)
+    native, shape = openai.as_job(job_input)
 
     async def output() -> dict[str, Any]:
         workshop = Workshop(Settings(engine="fake"))
@@ -196,7 +196,7 @@ def test_a_field_that_the_api_has_not_is_refused_by_its_name(route: str, field: 
 def test_a_name_of_ours_is_refused_with_that_of_the_api(ours: str, theirs: str) -> None:
     job_input = {"openai_route": TRANSCRIPTIONS, "openai_input": {ours: URL}}
     with pytest.raises(RequestError) as caught:
-        openai.translated(job_input)
+        openai.as_job(job_input)
     error = openai.failure(caught.value)["error"]
     assert (error["param"], error["message"]) == (
         theirs,
@@ -411,7 +411,7 @@ def test_the_given_job_is_not_changed() -> None:
         "openai_input": {"file": URL, "timestamp_granularities[]": [], "prompt": None},
     }
     copy = json.loads(json.dumps(job_input))
-    openai.translated(job_input)
+    openai.as_job(job_input)
     assert job_input == copy
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from sotto.worker import channel
 from sotto.worker.progress import PROGRESS_EVERY_S, Progress
+from sotto.worker.work import HowFar
 
 
 class Receiver:
@@ -35,7 +36,7 @@ class Clock:
 
 
 def tell(progress: Progress, segments: int) -> None:
-    progress.tell(stage="engine", audio_s_done=1.23456, audio_s_total=None, segments=segments)
+    progress.tell(HowFar("transcribe", 1.23456, None, segments))
 
 
 async def others_run() -> None:
@@ -47,10 +48,10 @@ def test_an_update_says_how_far_the_job_is() -> None:
     async def main() -> None:
         receiver = Receiver()
         progress = Progress(receiver)
-        progress.tell(stage="engine", audio_s_done=12.3456, audio_s_total=60.0, segments=4)
+        progress.tell(HowFar("transcribe", 12.3456, 60.0, 4))
         await others_run()
         assert receiver.updates == [
-            {"stage": "engine", "audio_s_done": 12.35, "audio_s_total": 60.0, "segments": 4}
+            {"stage": "transcribe", "audio_s_done": 12.35, "audio_s_total": 60.0, "segments": 4}
         ]
 
     asyncio.run(main())

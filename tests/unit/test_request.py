@@ -619,9 +619,14 @@ def test_vad_parameters_keep_their_defaults_where_none_are_given() -> None:
         ({"beam_size": 2, "patience": 2.0}, []),
         ({"patience": 2.0, "temperature": 0.5}, ["patience"]),
         (
-            {"compression_ratio_threshold": 2.4, "temperature": 1.0},
+            {
+                "compression_ratio_threshold": 2.4,
+                "temperature": 1.0,
+                "without_timestamps": True,
+            },
             ["compression_ratio_threshold"],
         ),
+        ({"compression_ratio_threshold": 2.4, "temperature": 1.0}, []),
         (
             {"temperature": 1, "temperature_increment_on_fallback": 0.2},
             ["temperature_increment_on_fallback"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sotto.engine.base import TimedWord
-from sotto.transcript.scripts import joined, width
+from sotto.transcript.scripts import characters, joined, width
 
 
 def words(*texts: str) -> list[TimedWord]:
@@ -58,3 +58,8 @@ def test_no_words_stay_no_words() -> None:
 )
 def test_a_wide_character_takes_two_columns_and_a_mark_none(text: str, columns: int) -> None:
     assert width(text) == columns
+
+
+def test_a_consonant_that_stands_below_another_stays_with_it() -> None:
+    assert characters("ဗုဒ္ဓ") == ["ဗု", "ဒ္ဓ"]
+    assert characters(" ខ្មែរ") == [" ខ្មែ", "រ"]

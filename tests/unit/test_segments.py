@@ -11,17 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sotto.audio.pcm import RATE, Span
-from sotto.audio.windows import Window
+from sotto.audio.windows import Window, narrowed
 from sotto.engine.base import Decoded, Draft, TimedWord
 from sotto.transcript.breaks import LONGEST_S, LONGEST_TEXT, PAUSE_S
-from sotto.transcript.segments import (
-    HELD_S,
-    Assembly,
-    Part,
-    Segment,
-    spoken_words,
-    translated_words,
-)
+from sotto.transcript.coverage import uncovered
+from sotto.transcript.parts import Part, spoken_words, translated_words
+from sotto.transcript.segments import HELD_S, Assembly, Segment
 from sotto.transcript.timing import PlacedWord
 
 
@@ -314,3 +309,39 @@ def test_any_speech_gives_segments_in_order_with_all_words_and_readable(windows)
             assert segment.end_s - segment.start_s <= LONGEST_S + 1e-6
             assert len(segment.text.strip()) <= LONGEST_TEXT
         at_s = segment.end_s
+
+
+def test_texts_of_two_windows_in_one_segment_are_parted_by_a_space():
+    """A window's text may begin without one."""
+    first, second = part("It was"), unspaced(part("the best", start_s=1.0))
+    (segment,) = assembled(first, second)
+    assert segment.text == " It was the best"
+    assert [word.text for word in segment.words] == [" It", " was", " the", " best"]
+    chinese = [unspaced(part("天", start_s=at)) for at in (0.0, 0.5)]
+    assert texts(assembled(*chinese)) == ["天天"]
+
+
+def unspaced(one: Part) -> Part:
+    first, *others = one.decoded.words
+    words = (replace(first, text=first.text.strip()), *others)
+    return Part(one.window, replace(one.decoded, words=words))
+
+
+def test_a_word_beside_a_voice_that_is_asked_for_again_leaves_it_to_what_is_found_there():
+    """The window ends early, with a word whose end lies in the pause, nearer to the next voice."""
+    piece = Span(0, 30 * RATE)
+    voices = (Span(RATE, 9 * RATE), Span(10 * RATE, 29 * RATE))
+    whole = Window(0, (piece,), voices, np.zeros(30 * RATE, np.float32))
+    said = [TimedWord(" the", (1,), 1.0, 8.0, 0.9), TimedWord(" dog.", (2,), 8.0, 9.8, 0.9)]
+    (missing,) = uncovered(whole, said)
+    again = narrowed(whole, [missing], 0.4)
+    found = [TimedWord(f" word{at}", (at,), 1.0 + at, 2.0 + at, 0.9) for at in range(10)]
+    draft = part("x").decoded
+    parts = [
+        Part(whole, replace(draft, words=tuple(said))),
+        Part(again, replace(draft, words=tuple(found))),
+    ]
+    words = [word for word, _ in spoken_words(parts)]
+    assert [word.text for word in words[:3]] == [" the", " dog.", " word0"]
+    assert words[1].end_s < 10.0 == words[2].start_s
+    assert all(word.end_s - word.start_s > 0.5 for word in words[2:])

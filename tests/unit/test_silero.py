@@ -12,7 +12,7 @@ from faster_whisper.utils import get_assets_path
 from faster_whisper.vad import get_vad_model
 from tests.speech_data import clip
 
-from sotto.audio.network import behind, weights
+from sotto.audio.onnx_file import behind, weights
 from sotto.audio.silero import ENCODED, ENCODED_SHAPE, FRAME, Silero
 
 RNG = np.random.default_rng(7)

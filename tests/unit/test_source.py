@@ -15,7 +15,6 @@ from sotto.audio.source import (
     Audio,
     EmbeddedAudio,
     PathAudio,
-    SourceFile,
     SourceLimits,
     UrlAudio,
     open_source,
@@ -68,9 +67,9 @@ def run(work: Coroutine[Any, Any, Any]) -> Any:
     return asyncio.run(asyncio.wait_for(work, 30))
 
 
-async def read(audio: Audio, limits: SourceLimits, **changes: float) -> tuple[SourceFile, bytes]:
+async def read(audio: Audio, limits: SourceLimits, **changes: float) -> tuple[Path, bytes]:
     async with open_source(audio, net(**changes), limits) as file:
-        return file, file.path.read_bytes()
+        return file, file.read_bytes()
 
 
 def refused(audio: Audio, limits: SourceLimits, kind: type[SottoError]) -> str:
@@ -99,11 +98,10 @@ def test_the_audio_lies_in_a_private_file_and_is_gone_afterwards(
 
     async def look() -> None:
         async with open_source(audio, net(), limits(temp)) as file:
-            assert file.path.read_bytes() == BODY
-            assert file.size_bytes == len(BODY)
-            assert [file.path] == lying_in(temp)
-            assert file.path.name.startswith("sotto-")
-            assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
+            assert file.read_bytes() == BODY
+            assert [file] == lying_in(temp)
+            assert file.name.startswith("sotto-")
+            assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
     run(look())
     assert lying_in(temp) == []
@@ -123,7 +121,7 @@ def test_a_failing_job_leaves_no_file(temp: Path) -> None:
 def test_a_file_that_the_job_removed_is_no_error(temp: Path) -> None:
     async def remove() -> None:
         async with open_source(EmbeddedAudio(BODY), net(), limits(temp)) as file:
-            file.path.unlink()
+            file.unlink()
 
     run(remove())
 
@@ -200,7 +198,7 @@ def test_many_jobs_at_once_have_a_file_each(temp: Path) -> None:
     async def many() -> None:
         jobs = (read(EmbeddedAudio(bytes([n]) * 1000), limits(temp)) for n in range(1, 21))
         found = await asyncio.gather(*jobs)
-        assert len({file.path for file, _ in found}) == 20
+        assert len({file for file, _ in found}) == 20
         assert [data[0] for _, data in found] == list(range(1, 21))
 
     run(many())
@@ -225,7 +223,7 @@ def test_a_file_on_the_volume_is_used_where_it_lies(temp: Path, volume: Path) ->
     path = volume / "ü ö.wav"
     path.write_bytes(BODY)
     file, data = run(read(PathAudio(str(path)), limits(temp, volume)))
-    assert file == SourceFile(path, len(BODY))
+    assert file == path
     assert data == BODY
     assert path.exists()
     assert lying_in(temp) == []
@@ -237,7 +235,7 @@ def test_a_link_within_the_roots_is_followed(temp: Path, volume: Path, tmp_path:
     (other / "real.wav").write_bytes(BODY)
     (volume / "link.wav").symlink_to(other / "real.wav")
     file, _ = run(read(PathAudio(str(volume / "link.wav")), limits(temp, volume, other)))
-    assert file.path == other / "real.wav"
+    assert file == other / "real.wav"
 
 
 def test_a_root_that_is_a_link_is_followed(temp: Path, volume: Path, tmp_path: Path) -> None:

@@ -39,6 +39,15 @@ def test_what_is_no_json_holds_no_job_and_is_logged(
     assert "is no JSON" in caplog.text
 
 
+@pytest.mark.parametrize("bad_id", ['"a\\q"', '"a\x01"', '"\udcff"'])
+def test_an_id_that_cannot_be_read_costs_no_other_job(bad_id: str) -> None:
+    bad = f'{{"id": {bad_id}, "input": {{}}}}'
+    answer = f"[{bad},{GOOD}]".encode(errors="surrogateescape")
+    bad_job, good = jobs_in(answer)
+    assert isinstance(bad_job, Unreadable)
+    assert good == json.loads(GOOD)
+
+
 @pytest.mark.parametrize("value", [DIGITS, LISTS, '{"a":' * 2000 + "1" + "}" * 2000, "nope", "01"])
 @pytest.mark.parametrize(
     "bad",

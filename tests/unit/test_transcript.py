@@ -12,7 +12,8 @@ from sotto.audio.pcm import RATE, Span
 from sotto.audio.windows import Window
 from sotto.engine.base import Decoded, Draft, TimedWord
 from sotto.language import Language
-from sotto.transcript.segments import Part, Segment
+from sotto.transcript.parts import Part
+from sotto.transcript.segments import Segment
 from sotto.transcript.transcript import Transcript
 
 WORD_S = 0.5

@@ -22,7 +22,7 @@ from sotto.audio.windows import (
     Window,
     cut,
     cut_stepwise,
-    part,
+    narrowed,
     voices_in,
 )
 
@@ -352,7 +352,7 @@ def test_a_window_without_voices_has_none():
 
 def test_a_part_holds_the_wanted_voice_padded_and_nothing_of_the_others():
     window = glued([(16_000, 48_000), (160_000, 192_000)], [(20_000, 40_000), (168_000, 184_000)])
-    cut_out = part(window, voices_in(window)[1:], 0.2)
+    cut_out = narrowed(window, voices_in(window)[1:], 0.2)
     assert cut_out.index == 3
     assert cut_out.pieces == (Span(164_800, 187_200),)
     assert cut_out.voices == (Span(168_000, 184_000),)
@@ -361,7 +361,7 @@ def test_a_part_holds_the_wanted_voice_padded_and_nothing_of_the_others():
 
 def test_a_pad_ends_with_the_piece():
     window = glued([(16_000, 48_000)], [(16_100, 47_900)])
-    assert part(window, voices_in(window), 0.4).pieces == (Span(16_000, 48_000),)
+    assert narrowed(window, voices_in(window), 0.4).pieces == (Span(16_000, 48_000),)
 
 
 spoken = st.lists(st.tuples(st.integers(1, 400), st.integers(1, 200)), min_size=1, max_size=8)
@@ -385,7 +385,7 @@ def test_a_part_is_cut_from_the_window_and_holds_each_wanted_voice_in_one_piece(
     assert len(known) == len(voices)
     keep = data.draw(st.lists(st.booleans(), min_size=len(known), max_size=len(known)).filter(any))
     wanted = [voice for voice, kept in zip(known, keep, strict=True) if kept]
-    cut_out = part(window, wanted, pad_ms / 1000)
+    cut_out = narrowed(window, wanted, pad_ms / 1000)
     end = 0
     for piece, voice in zip(cut_out.pieces, cut_out.voices, strict=True):
         assert end <= piece.start <= voice.start < voice.end <= piece.end

@@ -27,7 +27,6 @@ from av.stream import Discard
 from numpy.typing import NDArray
 
 from sotto.audio.pcm import RATE, Pcm, PcmBlocks
-from sotto.audio.source import SourceFile
 from sotto.errors import AudioEmpty, AudioError, AudioTooLong, AudioUndecodable
 
 BLOCK_SAMPLES = 512 * 256
@@ -84,8 +83,8 @@ PLAYLISTS = {
 }
 
 
-def decode(file: SourceFile, max_audio_s: float, channel: int | None = None) -> PcmBlocks:
-    """Yield the sound of `file` as float32 blocks in [-1, 1], mono, 16 kHz.
+def decode(path: Path, max_audio_s: float, channel: int | None = None) -> PcmBlocks:
+    """Yield the sound of the file as float32 blocks in [-1, 1], mono, 16 kHz.
 
     All channels are mixed, unless one is named by its number, from 0.
 
@@ -98,7 +97,7 @@ def decode(file: SourceFile, max_audio_s: float, channel: int | None = None) -> 
     """
     empty = True
     ends: list[str] = []
-    with _nameless(file.path) as raw, _translated(), _opened(raw) as container:
+    with _nameless(path) as raw, _translated(), _opened(raw) as container:
         frames = _bounded(_frames(container, _audio_track(container), ends), max_audio_s)
         for block in _blocks(_resampled(frames, channel)):
             empty = False
@@ -108,9 +107,9 @@ def decode(file: SourceFile, max_audio_s: float, channel: int | None = None) -> 
     return next(iter(ends), None)
 
 
-def count_channels(file: SourceFile) -> int:
+def count_channels(path: Path) -> int:
     """Channels of the audio track. Raises what `decode` raises before its first block."""
-    with _nameless(file.path) as raw, _translated(), _opened(raw) as container:
+    with _nameless(path) as raw, _translated(), _opened(raw) as container:
         return int(_audio_track(container).codec_context.channels)
 
 

@@ -5,10 +5,10 @@ times an hour of mp3, and Python runs one thread at a time: with sixteen files i
 passed its lock around more than they decoded, and together they were slower than one alone.
 
 A process that only knows how to decode is started with the worker. It forks for each file, which
-takes milliseconds; a child writes its blocks into a pipe, and ends at the next block once nobody
-reads it.
+takes milliseconds; a child writes its blocks into a pipe, and is killed if nobody wants the rest.
 
-Invariant: no process outlives the one that started it, but for the block it is at work on.
+Invariant: no process outlives the one that started it, but for the block it is at work on; and
+nobody waits for a child, whatever it is stuck in, for longer than he wants to.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Generator, Mapping
-from contextlib import closing, suppress
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import msgspec
 import numpy as np
 
-from sotto.audio import decode as decoding
+from sotto.audio import decode as pyav
 from sotto.audio.decode import BLOCK_SAMPLES
 from sotto.audio.pcm import PcmBlocks
-from sotto.audio.source import SourceFile
 from sotto.errors import AudioEmpty, AudioError, AudioTooLong, AudioUndecodable
 
 PIPE_BYTES = 4 * BLOCK_SAMPLES
@@ -50,7 +50,15 @@ ERRORS: Mapping[str, type[AudioError]] = {
 }
 KEPT = ("GLIBC_TUNABLES", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME")
 """What the decoder gets of the worker's environment, which holds keys and tokens."""
+Message = tuple[bytes, bytearray]
+"""A kind and the bytes of it."""
 REQUEST_BYTES = 64 * 1024
+REPLY_BYTES = 32
+NOBODY = 0
+GLANCE_S = 0.2
+"""How often one who waits for a child looks whether he still wants to."""
+LOOK_S = 30.0
+"""How long a file may take to tell how long it is, or how many channels it has."""
 STOP_S = 5.0
 """How long the process that forks may take to end before it is killed."""
 ORPHANED_S = 5.0
@@ -73,65 +81,93 @@ class Decoders:
         """The process that forks."""
         return self._process.pid
 
-    def decode(self, file: SourceFile, max_audio_s: float, channel: int | None = None) -> PcmBlocks:
-        """See `decode.decode`."""
-        given = {"path": str(file.path), "size_bytes": file.size_bytes}
-        with self._asked("decode", {**given, "max_audio_s": max_audio_s, "channel": channel}) as at:
-            while True:
-                kind, size = _header(at)
+    def decode(
+        self,
+        path: Path,
+        max_audio_s: float,
+        channel: int | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> PcmBlocks:
+        """See `decode.decode`; ends within GLANCE_S of when `stopped` says that it is to."""
+        asked = self._asked("decode", path, stopped, max_audio_s=max_audio_s, channel=channel)
+        with asked as answer:
+            while (message := answer.read()) is not None:
+                kind, content = message
                 if kind != BLOCK:
-                    return cast("str | None", _value(kind, at.read(size)))
-                content = at.read(size)
-                if len(content) < size:
-                    raise _died()
+                    return cast("str | None", _value(kind, content))
                 yield np.frombuffer(content, np.float32)
+        return None
 
-    def count_channels(self, file: SourceFile) -> int:
-        """See `decode.count_channels`."""
-        given = {"path": str(file.path), "size_bytes": file.size_bytes}
-        return cast(int, self._told("count_channels", given))
+    def count_channels(self, path: Path) -> int:
+        """See `decode.count_channels`; AudioUndecodable too if that takes too long."""
+        message = self._told("count_channels", path)
+        if message is None:
+            raise AudioUndecodable(f"in {LOOK_S:g} s the file did not tell what is in it")
+        return cast(int, _value(*message))
 
     def length_s(self, path: Path) -> float | None:
-        """See `decode.length_s`."""
-        return cast("float | None", self._told("length_s", {"path": str(path)}))
+        """See `decode.length_s`; None too if it takes too long to find out."""
+        message = self._told("length_s", path)
+        return None if message is None else cast("float | None", _value(*message))
 
     def close(self) -> None:
         """End the process that forks; children that are at work end with their readers."""
         with self._lock:
             self._stop()
 
-    def _told(self, call: str, given: Mapping[str, Any]) -> Any:
-        with self._asked(call, given) as at:
-            kind, size = _header(at)
-            return _value(kind, at.read(size))
+    def _told(self, call: str, path: Path) -> Message | None:
+        until = time.monotonic() + LOOK_S
+        with self._asked(call, path, lambda: time.monotonic() > until) as answer:
+            return answer.read()
 
-    def _asked(self, call: str, given: Mapping[str, Any]) -> BinaryIO:
-        """Have a child forked for this call. Gives back what it writes."""
-        request = msgspec.json.encode({"call": call, "given": given})
+    @contextmanager
+    def _asked(
+        self, call: str, path: Path, stopped: Callable[[], bool], **given: Any
+    ) -> Iterator[_Answer]:
+        """Have a child forked for this call. Gives what it writes, and ends it if more is left."""
+        request = msgspec.json.encode({"call": call, "path": str(path), "given": given})
         reading, writing = os.pipe()
         with suppress(OSError, AttributeError):  # not possible everywhere, and only faster
             fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         try:
-            with self._lock:
-                if not self._sent(request, writing):
-                    self._stop()
-                    self._start()
-                    if not self._sent(request, writing):
-                        raise RuntimeError("no process can be started to decode in")
+            child = self._forked(request, writing)
         except BaseException:
             os.close(reading)
             raise
         finally:
             os.close(writing)
-        return open(reading, "rb")  # noqa: PTH123 - a number, not a path
-
-    def _sent(self, request: bytes, writing: int) -> bool:
-        """Has a child been forked?"""
+        answer = _Answer(reading, stopped)
         try:
-            socket.send_fds(self._socket, [request], [writing])
-            return bool(self._socket.recv(1))
-        except OSError:
-            return False
+            yield answer
+        finally:
+            os.close(reading)
+            if not answer.is_over:
+                self._kill(child)
+
+    def _forked(self, request: bytes, pipe: int) -> int:
+        """The child that has been forked for a request, to write into this pipe."""
+        with self._lock:
+            child = self._sent(request, pipe)
+            if child is None:
+                self._stop()
+                self._start()
+                child = self._sent(request, pipe)
+        if child is None:
+            raise RuntimeError("no process can be started to decode in")
+        return child
+
+    def _sent(self, request: bytes, pipe: int) -> int | None:
+        """The child that has been forked; None if the process that forks is gone."""
+        try:
+            socket.send_fds(self._socket, [request], [pipe])
+            return int(self._socket.recv(REPLY_BYTES)) or None
+        except (OSError, ValueError):
+            return None
+
+    def _kill(self, child: int) -> None:
+        with self._lock, suppress(OSError):
+            self._socket.sendall(str(child).encode())
+            self._socket.recv(REPLY_BYTES)
 
     def _start(self) -> None:
         self._socket, theirs = socket.socketpair()
@@ -156,14 +192,45 @@ class Decoders:
             self._process.wait()
 
 
-def _header(at: BinaryIO) -> tuple[bytes, int]:
-    header = at.read(HEADER.size)
-    if len(header) < HEADER.size:
-        raise _died()
-    return cast("tuple[bytes, int]", HEADER.unpack(header))
+class _Answer:
+    """What a child writes. `is_over`: its last message, or its end, has been read."""
+
+    def __init__(self, pipe: int, stopped: Callable[[], bool]) -> None:
+        self.is_over = False
+        self._pipe = pipe
+        self._stopped = stopped
+        self._poll = select.poll()
+        self._poll.register(pipe, select.POLLIN)
+
+    def read(self) -> Message | None:
+        """The next message; None once it is to be stopped. Raises AudioUndecodable at the end."""
+        header = self._bytes(HEADER.size)
+        if header is None:
+            return None
+        kind, size = HEADER.unpack(header)
+        content = self._bytes(size)
+        if content is None:
+            return None
+        self.is_over = kind != BLOCK
+        return kind, content
+
+    def _bytes(self, size: int) -> bytearray | None:
+        content = bytearray(size)
+        at = 0
+        while at < size:
+            if not self._poll.poll(GLANCE_S * 1000):
+                if self._stopped():
+                    return None
+                continue
+            count = os.readv(self._pipe, [memoryview(content)[at:]])
+            if not count:
+                self.is_over = True
+                raise AudioUndecodable("the decoder died of this file")
+            at += count
+        return content
 
 
-def _value(kind: bytes, text: bytes) -> Any:
+def _value(kind: bytes, text: bytes | bytearray) -> Any:
     said = msgspec.json.decode(text)
     if kind == VALUE:
         return said
@@ -171,34 +238,18 @@ def _value(kind: bytes, text: bytes) -> Any:
     raise ERRORS[name](message) if name in ERRORS else RuntimeError(f"{name}: {message}")
 
 
-def _died() -> AudioUndecodable:
-    return AudioUndecodable("the decoder died of this file")
-
-
-def _decode(path: str, size_bytes: int, max_audio_s: float, channel: int | None) -> PcmBlocks:
-    return decoding.decode(SourceFile(Path(path), size_bytes), max_audio_s, channel)
-
-
-def _count_channels(path: str, size_bytes: int) -> int:
-    return decoding.count_channels(SourceFile(Path(path), size_bytes))
-
-
-def _length_s(path: str) -> float | None:
-    return decoding.length_s(Path(path))
-
-
 CALLS: Mapping[str, Callable[..., Any]] = {
-    "decode": _decode,
-    "count_channels": _count_channels,
-    "length_s": _length_s,
+    call.__name__: call for call in (pyav.decode, pyav.count_channels, pyav.length_s)
 }
 
 
 def main(starter: int) -> None:
     """The process that forks, for as long as `starter` is its parent.
 
-    Requests come on stdin, a socket, each with the pipe to write to.
+    Requests come on stdin, a socket, each with the pipe to write to; one without a pipe names a
+    child to kill. Each is answered: with the child's number, or that of nobody.
     """
+    children: set[int] = set()
     gc.freeze()  # what is never looked at again stays shared with the children
     ended, signalled = os.pipe()
     os.set_blocking(signalled, False)
@@ -211,22 +262,29 @@ def main(starter: int) -> None:
                 return
             if ended in waiting:
                 os.read(ended, 4096)
-                _reap()
+                children.difference_update(_reaped())
             if asking.fileno() in waiting:
                 request, pipes, _, _ = socket.recv_fds(asking, REQUEST_BYTES, 1)
                 if not request:
                     return
-                if os.fork() == 0:
-                    _answer(request, pipes[0])
-                    os._exit(0)
-                os.close(pipes[0])
-                asking.send(b".")
+                child = NOBODY
+                if pipes:
+                    child = os.fork()
+                    if child == 0:
+                        _answer(request, pipes[0])
+                        os._exit(0)
+                    os.close(pipes[0])
+                    children.add(child)
+                elif int(request) in children:  # else it has ended, and another may have its number
+                    os.kill(int(request), signal.SIGKILL)
+                asking.send(str(child).encode())
 
 
-def _reap() -> None:
+def _reaped() -> Iterator[int]:
+    """The children that have ended."""
     with suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
+        while child := os.waitpid(-1, os.WNOHANG)[0]:
+            yield child
 
 
 def _answer(request: bytes, pipe: int) -> None:
@@ -234,7 +292,7 @@ def _answer(request: bytes, pipe: int) -> None:
     asked = msgspec.json.decode(request)
     with suppress(BrokenPipeError), open(pipe, "wb") as out:
         try:
-            made = CALLS[asked["call"]](**asked["given"])
+            made = CALLS[asked["call"]](Path(asked["path"]), **asked["given"])
             if isinstance(made, Generator):
                 made = _written(made, out)
         except BrokenPipeError:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from sotto.audio.network import behind, weights
+from sotto.audio.onnx_file import behind, weights
 from sotto.audio.pcm import Pcm
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ class Silero:
         frames = pcm.reshape(-1, FRAME)
         before = np.concatenate([self._context[None], frames[:-1, -CONTEXT:]])
         self._context = frames[-1, -CONTEXT:].copy()
-        behind = frames[:, -2 : -CONTEXT - 2 : -1]
-        encoded = self._network.encoder(np.concatenate([before, frames, behind], 1))
+        mirrored = frames[:, -2 : -CONTEXT - 2 : -1]
+        encoded = self._network.encoder(np.concatenate([before, frames, mirrored], 1))
         out, self._h, self._c = self._network.decoder.run(
             None, {ENCODED: encoded[:, :, None], "h": self._h, "c": self._c}
         )

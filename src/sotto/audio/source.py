@@ -55,14 +55,6 @@ Audio = UrlAudio | EmbeddedAudio | PathAudio
 
 
 @dataclass(frozen=True, slots=True)
-class SourceFile:
-    """A media file on disk, for as long as its job needs it."""
-
-    path: Path
-    size_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
 class SourceLimits:
     """What may be opened, and where downloads lie; `temp_root` None is the system's folder."""
 
@@ -81,10 +73,8 @@ class Fetcher(Protocol):
 
 
 @asynccontextmanager
-async def open_source(
-    audio: Audio, net: Fetcher, limits: SourceLimits
-) -> AsyncIterator[SourceFile]:
-    """Give `audio` as a file on disk.
+async def open_source(audio: Audio, net: Fetcher, limits: SourceLimits) -> AsyncIterator[Path]:
+    """Give `audio` as a file on disk, for as long as the block lasts.
 
     Raises RequestError for a path that may not be read, SourceError for audio that cannot be had
     or is too large, AudioEmpty for audio without a byte.
@@ -94,7 +84,7 @@ async def open_source(
         return
     with _temporary_file(limits.temp_root) as (path, file):
         await _in_thread(lambda cancelled: _fill(file, audio, net, limits, cancelled))
-        yield SourceFile(path, path.stat().st_size)
+        yield path
 
 
 @contextmanager
@@ -141,7 +131,7 @@ async def _in_thread(work: Callable[[threading.Event], None]) -> None:
         raise
 
 
-def _on_volume(name: str, limits: SourceLimits) -> SourceFile:
+def _on_volume(name: str, limits: SourceLimits) -> Path:
     """Find the file at `name`, following links, and check that it may and can be read."""
     path = _below_a_root(name, limits.audio_roots)
     try:
@@ -155,7 +145,7 @@ def _on_volume(name: str, limits: SourceLimits) -> SourceFile:
     if not os.access(path, os.R_OK):
         raise SourceForbidden(f"audio_path: '{name}' may not be read by the worker")
     _check_size(found.st_size, limits, f"audio_path: '{name}'")
-    return SourceFile(path, found.st_size)
+    return path
 
 
 def _below_a_root(name: str, roots: tuple[Path, ...]) -> Path:

@@ -83,7 +83,7 @@ def voices_in(window: Window) -> list[Stretch]:
     return stretches
 
 
-def part(window: Window, wanted: Sequence[Stretch], pad_s: float) -> Window:
+def narrowed(window: Window, wanted: Sequence[Stretch], pad_s: float) -> Window:
     """A window of the same number that holds only the `wanted` voices, padded where there is room.
 
     No pad reaches beyond the piece that the voice lies in, or into the stretches beside it.
@@ -158,7 +158,7 @@ def _packed(heard: Iterable[Heard], clips: Sequence[Span]) -> Iterator[_Cut | No
     length = 0
     for block in heard:
         tape.add(block.pcm)
-        for speech in (part for whole in block.speeches for part in _within(whole, clips)):
+        for speech in (each for whole in block.speeches for each in _within(whole, clips)):
             speeches.append(speech)
             parts.append(tape.copy(speech.padded))
             length += len(parts[-1])

@@ -1,7 +1,7 @@
 """A window's words in, the voices that got none out.
 
-Invariant: asking again for what is missing ends, because every round either finds words for some
-voice or gives up on all that is left.
+Invariant: what is given lies in the window's voices and is in order. How often it is asked for
+again is bounded where it is asked, in asking.py.
 
 Whisper sometimes ends a window early: one sentence, then end-of-text, with many seconds of speech
 behind it. Its probabilities look fine, so no threshold sees it; the voices do.

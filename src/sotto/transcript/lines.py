@@ -10,9 +10,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sotto.engine.base import TimedWord
 from sotto.languages import WITHOUT_SPACES
-from sotto.transcript.scripts import UNSPACED, joined, may_part
+from sotto.transcript.scripts import UNSPACED, characters, may_part
 from sotto.transcript.scripts import width as columns
 from sotto.transcript.segments import Segment
 
@@ -99,13 +98,8 @@ def _parts(segment: Segment) -> list[str]:
         return parts
     # The language is that of the speech: a text in another script may be its translation.
     return [
-        one for part in parts for one in (_characters(part) if UNSPACED.search(part) else [part])
+        one for part in parts for one in (characters(part) if UNSPACED.search(part) else [part])
     ]
-
-
-def _characters(text: str) -> list[str]:
-    alone = [TimedWord(one, (), 0.0, 0.0, 1.0) for one in re.findall(r"\s*\S", text)]
-    return [word.text for word in joined(alone, "ja")]
 
 
 def _share(segment: Segment, share: float) -> float:

@@ -23,9 +23,9 @@ BOUND_TO_PREVIOUS = frozenset(
     "ๆฯะาำๅໆຯະາຳ"  # Thai and Lao signs and vowels that follow their consonant
 )
 """What never begins a line or a word (the kernel of Japanese kinsoku, and its Thai likeness)."""
-BOUND_TO_NEXT = frozenset("（「『【〈《〔［｛“‘เแโใไເແໂໃໄ\u17d2")
-"""What never ends one: opening punctuation, vowels that are written before their consonant, and
-Khmer's sign that the next consonant stands below this one."""
+BOUND_TO_NEXT = frozenset("（「『【〈《〔［｛“‘เแโใไເແໂໃໄ\u1039\u17d2")
+"""What never ends one: opening punctuation, vowels that are written before their consonant, and the
+signs of Burmese and Khmer that the next consonant stands below this one."""
 TIBETAN = re.compile(r"[\u0f40-\u0fbc]")
 """Letters of which several make a syllable, which is a word to a reader."""
 UNSPACED = re.compile(
@@ -47,6 +47,17 @@ def joined(words: Sequence[TimedWord], language: str) -> list[TimedWord]:
         else:
             result.append(word)
     return result
+
+
+def characters(text: str) -> list[str]:
+    """The characters of a text, those together that a reader sees as one, spaces before them."""
+    found: list[str] = []
+    for one in re.findall(r"\s*\S", text):
+        if found and _belong_together(found[-1], one):
+            found[-1] += one
+        else:
+            found.append(one)
+    return found
 
 
 def spaced(before: str, after: str) -> bool:

@@ -1,4 +1,4 @@
-"""Decoded windows in, segments with file times out.
+"""Words with file times in, segments out.
 
 Invariant: a segment is what a person would read as one subtitle; one that is still open at the end
 of a window is held back until the next window shows where it ends.
@@ -6,22 +6,18 @@ of a window is held back until the next window shows where it ends.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, zip_longest
 
-from sotto.audio.pcm import RATE, Span
-from sotto.audio.windows import Window
-from sotto.engine.base import Decoded, TimedWord
+from sotto.audio.pcm import RATE
 from sotto.transcript.breaks import LONGEST_S, PAUSE_S, ends_sentence, fitted
-from sotto.transcript.scripts import joined, may_part
-from sotto.transcript.timing import PlacedWord, monotonic, place, spread
+from sotto.transcript.parts import Part
+from sotto.transcript.scripts import may_part
+from sotto.transcript.timing import PlacedWord, monotonic
 from sotto.transcript.words import Word, Words
 
 HELD_S = 4 * LONGEST_S
 """Text without the end of a sentence is held back no longer than this."""
-SLIVER = RATE // 10
-"""What is left of a voice and has no more samples than this is no place for a text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +42,6 @@ class Segment:
     language: str
     channel: int | None
     words: Sequence[Word] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A window, or what of it was asked for again, and what the engine made of it."""
-
-    window: Window
-    decoded: Decoded
 
 
 class Assembly:
@@ -81,6 +69,8 @@ class Assembly:
             self._said_s = word.end_s
             if self._open and self._ends_before(word, origin):
                 segments += self.finish()
+            if self._open and origin is not self._origins[-1]:
+                word = _apart(self._open[-1], word)
             self._open.append(word)
             self._origins.append(origin)
             if word.end_s - self._open[0].start_s > HELD_S:
@@ -174,68 +164,7 @@ class Assembly:
         )
 
 
-def spoken_words(parts: Sequence[Part]) -> list[tuple[PlacedWord, Part]]:
-    """The words of a window's parts with file times, in file order."""
-    words = [
-        (word, part)
-        for part, following in zip_longest(parts, parts[1:])
-        for word in place(_words(part.decoded), _own(part, following))
-    ]
-    words.sort(key=lambda pair: pair[0].start_s)
-    return words
-
-
-def _words(decoded: Decoded) -> list[TimedWord]:
-    return joined(decoded.words or (), decoded.language)
-
-
-def _own(part: Part, following: Part | None) -> Window:
-    """The part's window, each voice only up to where the next part was asked for the rest of it."""
-    if following is None:
-        return part.window
-    asked_again = [voice.start for voice in following.window.voices]
-    voices = tuple(
-        Span(start, min([end, *(again for again in asked_again if start < again)]))
-        for start, end in part.window.voices
-    )
-    return replace(part.window, voices=voices)
-
-
-def translated_words(parts: Sequence[Part]) -> list[tuple[PlacedWord, Part]]:
-    """The words of the parts' translations, each spread by length over what it answers for."""
-    texts = [
-        [
-            (word, part)
-            for word in spread(part.decoded.translation or "", _answered(part, following))
-        ]
-        for part, following in zip_longest(parts, parts[1:])
-    ]
-    texts.sort(key=lambda text: text[0][0].start_s if text else 0.0)
-    return list(chain.from_iterable(texts))
-
-
-def _answered(part: Part, following: Part | None) -> Sequence[Span]:
-    """The voices of the part but for those asked for again, and for what lies behind these.
-
-    A translation is one text: what follows in time follows in it.
-    """
-    voices = part.window.voices or part.window.pieces
-    if following is None:
-        return voices
-    again = following.window.voices
-    left = [rest for voice in voices for rest in _without(voice, again)]
-    if not left:
-        return voices
-    end = min(
-        (voice.start for voice in again if voice.start >= left[0].end), default=voices[-1].end
-    )
-    return [voice for voice in left if voice.start < end]
-
-
-def _without(voice: Span, taken: Sequence[Span]) -> Iterator[Span]:
-    """What is left of a voice, slivers left out; `taken` is in order."""
-    edges = [voice.start, *chain.from_iterable(taken), voice.end]
-    for start, end in zip(edges[::2], edges[1::2], strict=True):
-        rest = Span(max(start, voice.start), min(end, voice.end))
-        if rest.end - rest.start > SLIVER:
-            yield rest
+def _apart(last: PlacedWord, word: PlacedWord) -> PlacedWord:
+    """The word that follows another text, which may begin without the space that parts the two."""
+    glued = bool(last.text and word.text) and not may_part(last.text, word.text)
+    return replace(word, text=f" {word.text}") if glued else word

@@ -13,9 +13,10 @@ from dataclasses import replace
 
 from sotto.audio.pcm import RATE, Pcm, PcmBlocks
 from sotto.language import Language
-from sotto.meter import Meter
+from sotto.meter import Laps, Meter
 from sotto.transcript.coverage import uncovered
-from sotto.transcript.segments import Assembly, Part, Segment, spoken_words, translated_words
+from sotto.transcript.parts import Part, spoken_words, translated_words
+from sotto.transcript.segments import Assembly, Segment
 from sotto.transcript.timing import total_s
 
 
@@ -73,7 +74,7 @@ class Transcript:
     """The answer of one job while it grows; `length_s`: what the audio says that it lasts."""
 
     def __init__(self, warnings: Iterable[str] = ()) -> None:
-        self.meter = Meter()
+        self.laps = Laps()
         self.warnings = list(warnings)
         self.tracks: list[Track] = []
         self.segments: list[Segment] = []
@@ -133,8 +134,8 @@ class Transcript:
         """Seconds by stage, those of all channels added up, and `total`."""
         stages: Counter[str] = Counter()
         for track in self.tracks:
-            stages.update(track.meter.stages())
-        return {**self.meter.laps(), **stages, "total": self.meter.total()}
+            stages.update(track.meter.seconds())
+        return {**self.laps.seconds(), **stages, "total": self.laps.total()}
 
 
 def _uncovered_s(part: Part) -> float:

@@ -15,13 +15,12 @@ from sotto.asking import Asker
 from sotto.audio.features import LogMel
 from sotto.audio.windows import Window
 from sotto.language import VOTES
-from sotto.meter import Meter
-from sotto.transcript.segments import Part
+from sotto.transcript.parts import Part
 
 FEWEST = VOTES
 """Windows that a job may always have in flight: those that vote on its language wait together."""
 Featured = tuple[Window, LogMel]
-Answer = asyncio.Future[list[Part]]
+Coming = asyncio.Future[list[Part]]
 END: Any = object()
 """Stands for the window behind the last one."""
 
@@ -31,31 +30,33 @@ async def in_order(
     asker: Asker,
     threads: Executor,
     ahead: Callable[[], int],
-    meter: Meter,
+    stop: Callable[[], None],
 ) -> AsyncGenerator[list[Part], None]:
     """Decode `windows`, at most `ahead` of them cut and not yet given back, in file order.
 
     `ahead` is asked anew for each window; FEWEST may always be. A None among `windows` means that
     there is none yet: the thread is free for other jobs before the next one is asked for.
 
+    `stop` ends the iterators that a thread may still pull.
+
     An error in a window, or in what makes the windows, is raised when its turn comes.
     """
-    feed = _Feed(windows, asker, threads, ahead)
+    feed = _Feeder(windows, asker, threads, ahead)
     feeder = asyncio.create_task(feed.run())
     try:
-        while (answer := await feed.queue.get()) is not None:
-            yield await answer
-            feed.give_back(answer)
+        while (coming := await feed.queue.get()) is not None:
+            yield await coming
+            feed.give_back(coming)
     finally:
-        meter.stop()
+        stop()
         feeder.cancel()
-        for answer in feed.asked:
-            answer.cancel()
+        for coming in feed.asked:
+            coming.cancel()
         await asyncio.gather(feeder, *feed.asked, return_exceptions=True)
 
 
-class _Feed:
-    """Pulls windows in a thread and asks for each at once; `queue` holds the answers to come."""
+class _Feeder:
+    """Pulls windows in a thread and asks for each at once; `queue` holds what is to come."""
 
     def __init__(
         self,
@@ -64,8 +65,8 @@ class _Feed:
         threads: Executor,
         ahead: Callable[[], int],
     ) -> None:
-        self.queue: asyncio.Queue[Answer | None] = asyncio.Queue()
-        self.asked: set[Answer] = set()
+        self.queue: asyncio.Queue[Coming | None] = asyncio.Queue()
+        self.asked: set[Coming] = set()
         self._ahead = ahead
         self._given_back = asyncio.Event()
         self._windows = windows
@@ -73,7 +74,7 @@ class _Feed:
         self._threads = threads
 
     async def run(self) -> None:
-        """Feed until the windows end; an error among them takes the place of an answer."""
+        """Feed until the windows end; an error among them takes the place of one."""
         count, failure = 0, None
         try:
             while (featured := await self._pulled()) is not END:
@@ -86,19 +87,19 @@ class _Feed:
             failure = error
         await self._asker.end(count)
         if failure is not None:
-            failed: Answer = asyncio.get_running_loop().create_future()
+            failed: Coming = asyncio.get_running_loop().create_future()
             failed.set_exception(failure)
             self._put(failed)
         self.queue.put_nowait(None)
 
-    def give_back(self, answer: Answer) -> None:
-        """This answer is no longer waited for."""
-        self.asked.discard(answer)
+    def give_back(self, coming: Coming) -> None:
+        """This one is no longer waited for."""
+        self.asked.discard(coming)
         self._given_back.set()
 
-    def _put(self, answer: Answer) -> None:
-        self.asked.add(answer)
-        self.queue.put_nowait(answer)
+    def _put(self, coming: Coming) -> None:
+        self.asked.add(coming)
+        self.queue.put_nowait(coming)
 
     async def _room(self) -> None:
         """Wait until another window may be cut."""
