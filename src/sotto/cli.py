@@ -1,58 +1,18 @@
 """The command line: `sotto transcribe FILE...`, `sotto serve` and `sotto endpoint`.
 
-Invariant: one file's failure leaves the others alone, and the exit code is 1 if any failed.
+Invariant: light, as every start of `sotto` reads it; what a command works with is imported when it
+runs.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import json
-import logging
-import os
-import sys
 from collections.abc import Callable, Sequence
-from contextlib import aclosing
 from pathlib import Path
-from typing import Any
 
-import msgspec
-from tqdm import tqdm
-
-from sotto import __version__, log, serve
-from sotto.audio.decode import length_s
+from sotto import __version__
 from sotto.endpoint import commands as endpoint
-from sotto.errors import InternalError, SottoError
-from sotto.pipeline import transcribe
-from sotto.request import Request, parse
-from sotto.settings import Settings, SettingsError
-from sotto.targets import Target, TargetError, find_targets, save
-from sotto.transcript.formats import render
-from sotto.transcript.transcript import Transcript
-from sotto.workshop import Workshop
-
-EXTENSIONS = {
-    "txt": "formatted_text",
-    "srt": "srt",
-    "vtt": "vtt",
-    "tsv": "tsv",
-    "json": "json",
-}
-"""The files that can be written, and the format of each."""
-GIVEN_OTHERWISE = {
-    "audio": "FILE",
-    "audio_base64": "FILE",
-    "audio_path": "FILE",
-    "transcription": "--format",
-    "translation": "--format",
-}
-"""Options of a job that the command line has its own way to give."""
-ONLY_ON_A_WORKER = frozenset({"stream", "upload", "upload_headers", "upload_url"})
-"""Options of a job that say how a worker gives its answer."""
-AT_ONCE = 4
-"""Files in flight: enough to keep the engine's batches full, few enough to follow."""
-
-logger = logging.getLogger(__name__)
+from sotto.targets import EXTENSIONS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,36 +22,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run(args)
 
 
-def _files(args: argparse.Namespace) -> int:
-    """`sotto transcribe`."""
-    log.configure("warning")
-    try:
-        settings = _settings(args)
-        formats = _formats(args.format)
-        options = _options(args, formats)
-        targets = find_targets(args.inputs, args.output_dir)
-    except (SettingsError, TargetError, SottoError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    try:
-        failed = asyncio.run(_run(targets, settings, options, formats))
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
-    return 1 if failed else 0
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="sotto", description="Whisper transcription.")
     parser.add_argument("--version", action="version", version=f"sotto {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
-    serving = commands.add_parser(
-        "serve",
-        help="serve an endpoint on this machine",
-        description="Serve an endpoint on this machine, with real workers.",
+    _add_serve(
+        commands.add_parser(
+            "serve",
+            help="serve an endpoint on this machine",
+            description="Serve an endpoint on this machine, with real workers.",
+        )
     )
-    serving.set_defaults(run=serve.run)
-    serve.add_arguments(serving)
     endpoint.add_arguments(
         commands.add_parser(
             "endpoint",
@@ -99,11 +40,32 @@ def _parser() -> argparse.ArgumentParser:
             description="An endpoint of RunPod's, as its endpoint.toml describes it.",
         )
     )
-    command = commands.add_parser(
-        "transcribe", help="transcribe files, folders and URLs", description="Transcribe audio."
+    _add_transcribe(
+        commands.add_parser(
+            "transcribe", help="transcribe files, folders and URLs", description="Transcribe audio."
+        )
     )
-    command.set_defaults(run=_files)
-    add = command.add_argument
+    return parser
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(run=_serve)
+    add = parser.add_argument
+    add(
+        "--endpoint",
+        type=Path,
+        default=Path("endpoint.toml"),
+        metavar="FILE",
+        help="what the endpoint is; else endpoint.toml in this folder",
+    )
+    add("--host", default="127.0.0.1", help="address to listen on; else 127.0.0.1")
+    add("--port", type=_port, default=8000, help="port to listen on; 0: any; else 8000")
+    add("--key", help="API key that clients must send; else 'local', if nobody else can reach it")
+
+
+def _add_transcribe(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(run=_transcribe)
+    add = parser.add_argument
     add("inputs", nargs="+", metavar="FILE", help="audio or video file, folder or http(s) URL")
     add(
         "--format",
@@ -123,125 +85,21 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=VALUE",
         help="any option of a job's input, such as beam_size=1; may be repeated",
     )
-    return parser
 
 
-def _settings(args: argparse.Namespace) -> Settings:
-    """The environment's settings under the flags; the person's own files may all be read."""
-    changes: dict[str, Any] = {"audio_roots": ("/",)}
-    if args.device is not None:
-        changes["device"] = args.device
-    if args.download:
-        changes["model_download"] = True
-    return msgspec.structs.replace(Settings.from_env(os.environ), **changes)
+def _serve(args: argparse.Namespace) -> int:
+    from sotto.serve import run  # aiohttp takes its time
+
+    return run(args)
 
 
-def _options(args: argparse.Namespace, formats: Sequence[str]) -> dict[str, Any]:
-    """The job's input but for its audio. Raises TargetError, RequestError."""
-    options = _named(args.option)
-    for name in ("model", "language"):
-        if getattr(args, name) is not None:
-            options[name] = getattr(args, name)
-    if args.translate:
-        options["translate"] = True
-    for name in {"srt", "vtt"}.intersection(formats):
-        options["transcription"] = name  # options for subtitles are refused without any
-    any_source = (
-        {"audio": "https://host/any"} if "audio_headers" in options else {"audio_path": "/"}
-    )
-    parse({**any_source, **options})
-    return options
+def _transcribe(args: argparse.Namespace) -> int:
+    from sotto.files import run  # faster-whisper takes its time
+
+    return run(args)
 
 
-def _named(pairs: Sequence[str]) -> dict[str, Any]:
-    """The options given as NAME=VALUE; a value that is not JSON is text. Raises TargetError."""
-    options: dict[str, Any] = {}
-    for text in pairs:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise TargetError(f"--option: {text!r}: expected NAME=VALUE")
-        if name in GIVEN_OTHERWISE:
-            raise TargetError(f"--option: {name!r} is given by {GIVEN_OTHERWISE[name]}")
-        if name in ONLY_ON_A_WORKER:
-            raise TargetError(f"--option: {name!r} acts on a worker alone")
-        try:
-            options[name] = json.loads(value)
-        except ValueError:
-            options[name] = value
-    return options
-
-
-def _formats(text: str | None) -> tuple[str, ...]:
-    names = tuple(name.strip().lower() for name in (text or "").split(",") if name.strip())
-    for name in names:
-        if name not in EXTENSIONS:
-            raise TargetError(f"--format: {name!r} is not one of {', '.join(EXTENSIONS)}")
-    return names
-
-
-async def _run(
-    targets: Sequence[Target], settings: Settings, options: dict[str, Any], formats: Sequence[str]
-) -> int:
-    """Transcribe all targets, a few at once. Gives back how many failed."""
-    workshop = Workshop(settings)
-    room = asyncio.Semaphore(AT_ONCE)
-
-    async def one(target: Target) -> bool:
-        async with room:
-            return await _transcribe(target, workshop, options, formats, len(targets) > 1)
-
-    try:
-        done = await asyncio.gather(*(one(target) for target in targets))
-    finally:
-        workshop.close()
-    return done.count(False)
-
-
-async def _transcribe(
-    target: Target,
-    workshop: Workshop,
-    options: dict[str, Any],
-    formats: Sequence[str],
-    named: bool,
-) -> bool:
-    """Transcribe one target and write its formats; without any, print its text, `named` or not."""
-    try:
-        request = parse({**target.source, **options})
-        transcript = await _watched(target, request, workshop)
-        translated = request.options.translate
-        segments = transcript.translation if translated else transcript.segments
-        if not formats:
-            heading = f"== {target.name}\n" if named else ""
-            tqdm.write(heading + render("formatted_text", segments).rstrip("\n"))
-        for name in formats:
-            save(target, name, render(EXTENSIONS[name], segments, request.lines))
-    except (SottoError, OSError) as error:
-        tqdm.write(f"{target.name}: {error}", file=sys.stderr)
-        return False
-    except Exception:
-        logger.exception("%s: %s", target.name, InternalError.code)
-        return False
-    for warning in transcript.warnings:
-        tqdm.write(f"{target.name}: warning: {warning}", file=sys.stderr)
-    return True
-
-
-async def _watched(target: Target, request: Request, workshop: Workshop) -> Transcript:
-    """Transcribe one target under a progress bar that counts seconds of audio."""
-    async with workshop.open(request) as (tools, transcript):
-        total = await asyncio.to_thread(length_s, target.path) if target.path else None
-        with tqdm(
-            total=total and round(total, 1),
-            desc=target.name[-40:],
-            unit="s",
-            leave=False,
-            bar_format=None if total is None else "{l_bar}{bar}| {n:.0f}/{total:.0f} s of audio",
-        ) as bar:
-            async with aclosing(transcribe(request, tools, transcript)) as segments:
-                async for segment in segments:
-                    bar.update(max(0.0, segment.end_s - bar.n))
-        return transcript
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def _port(text: str) -> int:
+    if text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65_535:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no port; use a number from 0 to 65535")

@@ -157,7 +157,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ] = False
     max_line_width: Annotated[
         Annotated[int, Meta(ge=1, le=1000)] | None,
-        Meta(description="Characters in a line of `srt` and `vtt`."),
+        Meta(description="Columns of a line in `srt` and `vtt`; a wide letter, as 字, takes two."),
     ] = None
     max_line_count: Annotated[
         Annotated[int, Meta(ge=1, le=100)] | None,

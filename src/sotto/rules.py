@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from sotto.errors import RequestError
@@ -18,8 +19,9 @@ from sotto.transcript.formats import WITH_LINES
 
 def refuse_conflicts(given: Mapping[str, Any], options: Options) -> None:
     """Raise RequestError for an option of ours that cannot act beside the others."""
-    for field, reason in (*_conflicts(given, options), *_delivery_conflicts(options)):
-        raise RequestError(field, reason)
+    conflict = next(chain(_conflicts(given, options), _delivery_conflicts(options)), None)
+    if conflict is not None:
+        raise RequestError(*conflict)
     for field in ("audio_headers", "upload_headers"):
         check_headers(getattr(options, field) or {}, field)
     vad = options.vad_parameters
@@ -38,24 +40,30 @@ def without_effect(
 ) -> list[str]:
     """A warning for each option of worker-faster_whisper that was given and is idle."""
     samples, searches = max(temperatures) > 0, min(temperatures) == 0
-    idle = {
-        "best_of": "" if samples else "only acts when sampling, and every temperature is 0",
-        "beam_size": "" if searches else "only acts at temperature 0",
-        "patience": ""
-        if searches and options.beam_size > 1
-        else "only acts in beam search at temperature 0",
-        "length_penalty": ""
-        if (searches and options.beam_size > 1) or (samples and options.best_of > 1)
-        else "only acts where one text is chosen among several",
-        "temperature_increment_on_fallback": ""
-        if len(temperatures) > 1 or not options.temperature_increment_on_fallback
-        else "no temperature up to 1 is left above 'temperature'",
-        "compression_ratio_threshold": ""
-        if len(temperatures) > 1
-        else "only acts when a fallback temperature is left",
-        "translation": "" if options.translate else "only acts with 'translate'",
-    }
-    return [f"{field}: {why}" for field, why in idle.items() if why and field in given]
+    beams = searches and options.beam_size > 1
+    falls_back = len(temperatures) > 1
+    rules = (  # an option, whether it acts, and what to say if not
+        ("best_of", samples, "only acts when sampling, and every temperature is 0"),
+        ("beam_size", searches, "only acts at temperature 0"),
+        ("patience", beams, "only acts in beam search at temperature 0"),
+        (
+            "length_penalty",
+            beams or (samples and options.best_of > 1),
+            "only acts where one text is chosen among several",
+        ),
+        (
+            "temperature_increment_on_fallback",
+            falls_back or not options.temperature_increment_on_fallback,
+            "no temperature up to 1 is left above 'temperature'",
+        ),
+        (
+            "compression_ratio_threshold",
+            falls_back or not options.without_timestamps,  # missed speech is asked for by words
+            "only acts when a fallback temperature is left",
+        ),
+        ("translation", options.translate, "only acts with 'translate'"),
+    )
+    return [f"{field}: {why}" for field, acts, why in rules if field in given and not acts]
 
 
 def _conflicts(given: Mapping[str, Any], options: Options) -> Iterator[tuple[str, str]]:

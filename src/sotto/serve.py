@@ -38,21 +38,6 @@ class ServeError(Exception):
     """The endpoint cannot be served; the message names the option."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `sotto serve`."""
-    add = parser.add_argument
-    add(
-        "--endpoint",
-        type=Path,
-        default=Path("endpoint.toml"),
-        metavar="FILE",
-        help="what the endpoint is; else endpoint.toml in this folder",
-    )
-    add("--host", default="127.0.0.1", help="address to listen on; else 127.0.0.1")
-    add("--port", type=_port, default=8000, help="port to listen on; 0: any; else 8000")
-    add("--key", help=f"API key that clients must send; else '{LOCAL_KEY}'")
-
-
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM. Gives back the exit code."""
     log.configure("info")
@@ -132,9 +117,3 @@ def _key(given: str | None, host: str) -> str:
     if not given:
         raise ServeError(f"--key: give one that is not empty; only {LOOPBACK[0]} does without")
     return given
-
-
-def _port(text: str) -> int:
-    if text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65_535:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is no port; use a number from 0 to 65535")

@@ -17,6 +17,14 @@ AUDIO = frozenset({
     ".ogg", ".ogv", ".opus", ".spx", ".wav", ".webm", ".wma", ".wmv",
 })  # fmt: skip
 """Names that a folder is searched for; a file that is named itself is always tried."""
+EXTENSIONS = {
+    "txt": "formatted_text",
+    "srt": "srt",
+    "vtt": "vtt",
+    "tsv": "tsv",
+    "json": "json",
+}
+"""The files that can be written, and the format of each."""
 
 
 class TargetError(Exception):

@@ -374,3 +374,14 @@ def test_a_real_voice_is_written_as_subtitles(weights: Path, folder: Path) -> No
     cues = list(srt.parse((folder / "dashwood.srt").read_text()))
     assert "Dashwood" in " ".join(cue.content for cue in cues)
     assert all(cue.start < cue.end for cue in cues)
+
+
+def test_a_command_loads_nothing_that_another_one_needs() -> None:
+    code = """
+import sys
+from sotto import cli
+heavy = {"aiohttp", "av", "ctranslate2", "faster_whisper", "numpy", "onnxruntime", "requests"}
+print(*sorted(heavy & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

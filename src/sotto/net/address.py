@@ -1,7 +1,5 @@
 """Which addresses may be opened, and what may be said of them.
 
-With worker/, the importer of runpod.
-
 Invariant: an IP address leaves this module only after the SDK's guard has found every address of
 its host public.
 """

@@ -16,7 +16,7 @@ from typing import Any
 from sotto.answer import answer, as_json
 from sotto.engine.base import Engine
 from sotto.engines import Engines
-from sotto.errors import InternalError, JobTimeout, SottoError
+from sotto.errors import EngineError, InternalError, JobTimeout, SottoError
 from sotto.pipeline import transcribe
 from sotto.request import Request, parse
 from sotto.settings import Settings
@@ -64,6 +64,8 @@ async def run(job: Mapping[str, Any], service: Service) -> Any:
         output = await _in_time(job, service, work)
     except SottoError as error:
         log.warning("job %s failed: %s; %s", work.job_id, error.code, work)
+        if isinstance(error, EngineError):
+            log.warning("job %s: the cause: %s", work.job_id, error)
         output = _failure(job, error)
     except asyncio.CancelledError:
         log.info("job %s stopped; %s", work.job_id, work)
@@ -102,7 +104,7 @@ async def _output(job: Mapping[str, Any], service: Service, work: Work) -> Any:
     if openai.wanted(job_input):
         if openai.lists_models(job_input):
             return openai.models(await asyncio.to_thread(service.workshop.models))
-        job_input, shape = openai.translated(job_input)
+        job_input, shape = openai.as_job(job_input)
     request = parse(job_input)
     target = service.delivery.target(job, request)
     async with _reported(work):
@@ -115,7 +117,7 @@ async def _answered(request: Request, service: Service, work: Work) -> dict[str,
     """The answer to `request`; with `stream` its segments are told on the way."""
     async with service.workshop.open(request) as (tools, transcript):
         engine = tools.batcher.engine
-        work.transcribing(transcript, engine.device)
+        work.model_is_there(transcript, engine.device)
         feed = Feed(channel.current(), with_words=request.options.word_timestamps)
         async with feed, aclosing(transcribe(request, tools, transcript)) as segments:
             async for segment in segments:
@@ -137,13 +139,7 @@ async def _reported(work: Work) -> AsyncIterator[None]:
     async def report() -> None:
         while True:
             await asyncio.sleep(GLANCE_S)
-            far = work.how_far()
-            progress.tell(
-                stage=far.stage,
-                audio_s_done=far.audio_s_done,
-                audio_s_total=far.audio_s_total,
-                segments=far.segments,
-            )
+            progress.tell(work.how_far())
 
     reporting = asyncio.create_task(report())
     try:

@@ -112,7 +112,7 @@ def models(names: Iterable[str]) -> dict[str, Any]:
     return {"object": "list", "data": listed}
 
 
-def translated(job_input: Mapping[str, Any]) -> tuple[dict[str, Any], Shape]:
+def as_job(job_input: Mapping[str, Any]) -> tuple[dict[str, Any], Shape]:
     """What a job that came by this route asks for, as `request.parse` takes it.
 
     With it the shape in which its answer is given. Raises RequestError with the API's names.

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 
 from sotto.worker.channel import Channel
+from sotto.worker.work import HowFar
 
 PROGRESS_EVERY_S = 3.0
 
@@ -24,21 +25,17 @@ class Progress:
         self._due = -math.inf
         self._under_way: asyncio.Task[None] | None = None
 
-    def tell(
-        self, *, stage: str, audio_s_done: float, audio_s_total: float | None, segments: int
-    ) -> None:
-        """Send this update, or drop it if the last one is too fresh or still under way.
-
-        `audio_s_total` is None while nobody knows how long the audio is.
-        """
+    def tell(self, far: HowFar) -> None:
+        """Send this update, or drop it if the last one is too fresh or still under way."""
         now = self._clock()
         if now < self._due or (self._under_way is not None and not self._under_way.done()):
             return
         self._due = now + PROGRESS_EVERY_S
+        total_s = far.audio_s_total
         update = {
-            "stage": stage,
-            "audio_s_done": round(audio_s_done, 2),
-            "audio_s_total": None if audio_s_total is None else round(audio_s_total, 2),
-            "segments": segments,
+            "stage": far.stage,
+            "audio_s_done": round(far.audio_s_done, 2),
+            "audio_s_total": None if total_s is None else round(total_s, 2),
+            "segments": far.segments,
         }
         self._under_way = asyncio.create_task(self._channel.progress(update))

@@ -13,6 +13,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from sotto.net import sdk
@@ -80,7 +81,7 @@ def _objects(answer: bytes) -> Iterator[bytes]:
 
 
 def _id(text: bytes) -> str | None:
-    """The object's own `id`, whatever stands inside its other values."""
+    """The object's own `id`, whatever stands inside its other values; None if it is no text."""
     key = last = b""
     for depth, token in _walked(text):
         part = token[0]
@@ -91,7 +92,9 @@ def _id(text: bytes) -> str | None:
         elif part == b",":
             key = b""
         elif key == b'"id"' and part.startswith(b'"'):
-            return str(json.loads(part))
+            with suppress(ValueError):
+                return str(json.loads(part))
+            return None
         last = part
     return None
 

@@ -44,7 +44,7 @@ class Work:
         self._device = "cpu"
         self._stage = "load"
 
-    def transcribing(self, transcript: Transcript, device: str) -> None:
+    def model_is_there(self, transcript: Transcript, device: str) -> None:
         """The model is there, on `device`; from now on `transcript` grows."""
         self._transcript, self._device = transcript, device
         self._stage = "fetch"
