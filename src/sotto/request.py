@@ -9,6 +9,7 @@ import difflib
 import math
 import typing
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -185,11 +186,10 @@ def _token_ids(value: str | int | list[int]) -> tuple[int, ...]:
         raise RequestError(
             "suppress_tokens", f"{len(parts)} token ids: expected at most {MOST_SUPPRESSED}"
         )
-    try:
+    ids: tuple[int, ...] | None = None
+    with suppress(ValueError):
         ids = tuple(int(part) for part in parts if str(part).strip())
-    except ValueError:
-        ids = (-2,)
-    if any(not -1 <= token < 2**31 for token in ids):
+    if ids is None or any(not -1 <= token < 2**31 for token in ids):
         raise RequestError(
             "suppress_tokens", f"{shown(value)}: expected token ids such as '-1' or '50364,357'"
         )
@@ -212,10 +212,9 @@ def _clips(value: str | list[float]) -> tuple[Clip, ...]:
         raise RequestError(
             "clip_timestamps", f"{len(parts)} seconds: expected at most {2 * MOST_CLIPS}"
         )
-    try:
+    edges: list[float] = []
+    with suppress(ValueError):
         edges = [float(part) for part in parts]
-    except ValueError:
-        edges = [-1.0]
     ordered = all(a < b for a, b in pairwise(edges))
     if not edges or edges[0] < 0 or not ordered or not all(map(math.isfinite, edges)):
         raise RequestError(

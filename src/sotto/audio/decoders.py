@@ -57,6 +57,8 @@ REPLY_BYTES = 32
 NOBODY = 0
 GLANCE_S = 0.2
 """How often one who waits for a child looks whether he still wants to."""
+LOCKED_S = 1.0
+"""How long one who wants a child ended waits for his turn to say so."""
 LOOK_S = 30.0
 """How long a file may take to tell how long it is, or how many channels it has."""
 STOP_S = 5.0
@@ -165,9 +167,15 @@ class Decoders:
             return None
 
     def _kill(self, child: int) -> None:
-        with self._lock, suppress(OSError):
-            self._socket.sendall(str(child).encode())
-            self._socket.recv(REPLY_BYTES)
+        # Not for ever: Python may close a forgotten decoder in a thread that has the lock.
+        if not self._lock.acquire(timeout=LOCKED_S):
+            return
+        try:
+            with suppress(OSError):
+                self._socket.sendall(str(child).encode())
+                self._socket.recv(REPLY_BYTES)
+        finally:
+            self._lock.release()
 
     def _start(self) -> None:
         self._socket, theirs = socket.socketpair()

@@ -172,9 +172,13 @@ class Exchange:
         if retry_after_s is not None and status in PASSING:
             remedy = f"try again in {retry_after_s:.0f} s"
         detail = "" if is_redirect else self.shown(_detail(body), call)
-        told = "".join(f"; {text}" for text in (remedy,) if text)
+        told = f"{call}: {meaning} ({status})"
+        if detail:
+            told += f": {detail}"
+        if remedy:
+            told += f"; {remedy}"
         raise ApiError(
-            f"{call}: {meaning} ({status})" + (f": {detail}" if detail else "") + told,
+            told,
             status=status,
             may_have_acted=status >= 500 or is_redirect,
             may_pass=status in PASSING,

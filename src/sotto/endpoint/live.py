@@ -120,9 +120,9 @@ def jobs(api: Api, id_: str) -> Jobs:
     """The jobs of an endpoint, by its own health. `api`: at JOBS_URL. Raises ApiError."""
     path = f"/v2/{id_}/health"
     answer = api.get(path)
-    told = answer.get("jobs") if isinstance(answer, dict) else None
     if not isinstance(answer, dict):
         raise ApiError(f"GET {path}: the answer does not tell the endpoint's health")
+    told = answer.get("jobs")
     counts = told if isinstance(told, dict) else {}
     return Jobs(
         waiting=_count(counts.get("inQueue")),

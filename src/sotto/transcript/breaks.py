@@ -19,6 +19,10 @@ LONGEST_S = 7.0
 LONGEST_TEXT = 84
 """Two lines of 42 characters, by the same rule; a wide one, such as 字, counts as two."""
 
+CLAUSE, OTHER_VOICE = 0.5, 0.3
+"""What a comma, and a breath that the VAD heard, are worth beside a pause of PAUSE_S, which is 1;
+so much may a break be off the middle for it, in halves of the text."""
+
 SENTENCE_END = re.compile(r"[.!?…。｡．！？؟۔।॥།։።။។]+[\"'”’»)\]」』]*$")
 CLAUSE_END = re.compile(r"[,;:،、，；：—–]+[\"'”’»)\]」』]*$")
 ABBREVIATION = re.compile(
@@ -62,6 +66,6 @@ def _merit(words: Sequence[PlacedWord], at: int) -> float:
     middle_s = (words[0].start_s + words[-1].end_s) / 2
     half_s = max((words[-1].end_s - words[0].start_s) / 2, 1e-6)
     off_centre = abs((before.end_s + after.start_s) / 2 - middle_s) / half_s
-    clause = 0.5 if CLAUSE_END.search(before.text.strip()) else 0.0
-    other_voice = 0.3 if before.voice != after.voice else 0.0
+    clause = CLAUSE if CLAUSE_END.search(before.text.strip()) else 0.0
+    other_voice = OTHER_VOICE if before.voice != after.voice else 0.0
     return min(pause_s / PAUSE_S, 1.0) + clause + other_voice - off_centre

@@ -14,10 +14,10 @@ def failure(error: SottoError) -> dict[str, Any]:
     """A job's answer to `error`: the SDK makes `error` the job's error, the rest its output."""
     details: dict[str, Any] = {"code": error.code, "retryable": error.retryable}
     if isinstance(error, RequestError):
-        details["field"] = encodable(error.field)
-    return {"error": encodable(f"{error.code}: {error}"), **details}
+        details["field"] = in_utf8(error.field)
+    return {"error": in_utf8(f"{error.code}: {error}"), **details}
 
 
-def encodable(text: str) -> str:
+def in_utf8(text: str) -> str:
     """`text` with a question mark for each code point that UTF-8 cannot carry."""
     return text.encode("utf-8", "replace").decode()

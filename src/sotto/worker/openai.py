@@ -24,7 +24,7 @@ from sotto.errors import (
 from sotto.languages import LANGUAGES
 from sotto.options import Options
 from sotto.request import refuse_unknown, shown
-from sotto.worker.failure import encodable
+from sotto.worker.failure import in_utf8
 
 ROUTE, INPUT = "openai_route", "openai_input"
 MODELS = "/v1/models"
@@ -147,9 +147,9 @@ def failure(error: SottoError) -> dict[str, Any]:
     ours = error.retryable or isinstance(error, EngineError)
     return {
         "error": {
-            "message": encodable(message),
+            "message": in_utf8(message),
             "type": "server_error" if ours else "invalid_request_error",
-            "param": encodable(param) if param else None,
+            "param": in_utf8(param) if param else None,
             "code": error.code,
         }
     }
