@@ -12,7 +12,7 @@ from concurrent.futures import Executor
 from dataclasses import replace
 
 from sotto.audio.features import LogMel, log_mel
-from sotto.audio.windows import Window, narrowed, voices_in
+from sotto.audio.windows import Window, narrowed
 from sotto.engine.base import PROMPT, Ask, Decoded, Decoding, Thresholds, distrusted
 from sotto.engine.batcher import Batcher
 from sotto.language import VOTES, Language
@@ -90,10 +90,13 @@ class Asker:
         parts = [Part(window, decoded)]
         for _ in range(ROUNDS):
             missing = uncovered(window, decoded.words) if decoded.words else []
-            if not missing or missing == voices_in(window):
-                break  # all of it would be the same window, with the same answer
+            if not missing:
+                break
             pad_s = self._request.options.vad_parameters.speech_pad_ms / 1000
-            window = narrowed(window, missing, pad_s)
+            rest = narrowed(window, missing, pad_s)
+            if len(rest.pcm) == len(window.pcm) and not prompt:
+                break  # the same window again, which would get the same answer
+            window, prompt = rest, ()
             decoded = await self._once_more(window, decoded.language)
             parts.append(Part(window, decoded))
         return parts

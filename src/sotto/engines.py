@@ -84,7 +84,7 @@ class Engines:
 
     @property
     def healthy(self) -> bool:
-        """False once the engine of a model has died."""
+        """False once the engine of a model has died, or the device is lost."""
         return self._residents.healthy
 
     def close(self) -> None:

@@ -178,7 +178,6 @@ class Residents:
             return None
         for one in going:
             del self._residents[one.wanted.key]
-            self._is_lost |= one.batcher is not None and not one.batcher.healthy
         freed = sum(one.charged_bytes for one in going)
         resident = Resident(wanted, max(wanted.memory_bytes, freed), used=next(self._turns))
         self._residents[wanted.key] = resident
@@ -209,6 +208,8 @@ class Residents:
             if one.batcher is not None:
                 one.batcher.close()
                 log.info("model %s is unloaded to make room", one.wanted.name)
+                with self._changing:  # its last call may have ended it after nobody waited for it
+                    self._is_lost |= not one.batcher.healthy
         if going:
             arena.give_back()
 

@@ -370,9 +370,14 @@ def test_the_options_of_a_search_reach_the_engine(asked_again):
 
 def test_a_window_whose_words_are_all_beside_its_voice_is_not_asked_for_again(asked_again):
     """It would be the same window, with the same words to be said once more."""
-    engine = Early()
-    parts, asks = asked_again(engine, 20)
+    parts, asks = asked_again(Early(), 20)
     assert len(parts) == len(asks) == 1
+
+
+def test_a_window_whose_words_are_all_beside_its_voice_is_asked_for_without_its_prompt(asked_again):
+    parts, asks = asked_again(Early(), 20, initial_prompt="Norland Park")
+    assert len(parts) == len(asks) == 2
+    assert [bool(one.prompt) for one in asks] == [True, False]
 
 
 class Early(EndsEarly):

@@ -482,6 +482,24 @@ def test_a_call_without_memory_beside_another_halves_the_limit_once_and_goes_on_
     assert max(size for size, is_beside in calls if not is_beside) == beside[0] // 2
 
 
+def test_two_calls_that_run_out_of_memory_together_halve_the_limit_once(start):
+    both = threading.Barrier(2)
+    failed: list[int] = []
+
+    def fault(asks: Sequence[Ask]) -> None:
+        if len(failed) < 2 and len(asks) > 1:
+            failed.append(len(asks))
+            both.wait(HANG_S)
+            raise OutOfMemory("not for both")
+
+    batcher = start(FakeEngine(threads=2, batch_limit=8, fault=fault))
+    with batcher._changed:
+        futures = [batcher.submit("job", ask(one)) for one in range(16)]
+    assert [result(one) for one in futures] == [alone(one) for one in range(16)]
+    assert len(failed) == 2
+    assert batcher.limit == 4
+
+
 def test_two_lone_windows_without_memory_take_turns_and_fail_each_by_itself(start):
     both = threading.Barrier(2)
     calls: list[int] = []

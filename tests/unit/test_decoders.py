@@ -22,7 +22,7 @@ from tests.speech_data import clip
 
 from sotto.audio import decode as decoding
 from sotto.audio.decoders import STOP_S, Decoders
-from sotto.errors import AudioEmpty, AudioError, AudioTooLong, AudioUndecodable
+from sotto.errors import AudioEmpty, AudioError, AudioTooLong, AudioUndecodable, SourceTimeout
 
 SOON_S = 10
 
@@ -171,7 +171,7 @@ def test_a_file_that_does_not_tell_what_is_in_it_is_not_waited_for(
     stuck = tmp_path / "stuck"
     os.mkfifo(stuck)
     assert decoders.length_s(stuck) is None
-    with pytest.raises(AudioUndecodable, match="did not tell"):
+    with pytest.raises(SourceTimeout, match="did not tell"):
         decoders.count_channels(stuck)
     soon(lambda: not children(decoders))
 

@@ -274,6 +274,30 @@ def dies(_: object) -> None:
     raise SystemExit
 
 
+def test_an_engine_that_dies_in_a_call_that_nobody_waits_for_is_not_forgotten(
+    residents: Residents, loads: Loads
+) -> None:
+    begun_call, may_die = threading.Event(), threading.Event()
+
+    def dies_late(_: object) -> None:
+        begun_call.set()
+        assert may_die.wait(HANG_S)
+        raise SystemExit
+
+    doomed = begun(residents, loads.model("a"))
+    loads.engines["a"].fault = dies_late
+    assert doomed.batcher is not None
+    call = doomed.batcher.submit("job", ask(2))
+    assert begun_call.wait(HANG_S)
+    call.cancel()
+    residents.give_back(doomed)
+    waiting = residents.ask(loads.model("b"))
+    assert waits(waiting.result(HANG_S).loading)
+    may_die.set()
+    waiting.result(HANG_S).loading.result(HANG_S)
+    assert not residents.healthy
+
+
 @pytest.mark.parametrize(
     ("error", "healthy"), [(DeviceLost("gone"), False), (EngineError("bad weights"), True)]
 )

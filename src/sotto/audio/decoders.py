@@ -35,7 +35,7 @@ import numpy as np
 from sotto.audio import decode as pyav
 from sotto.audio.decode import BLOCK_SAMPLES
 from sotto.audio.pcm import PcmBlocks
-from sotto.errors import AudioEmpty, AudioError, AudioTooLong, AudioUndecodable
+from sotto.errors import AudioEmpty, AudioError, AudioTooLong, AudioUndecodable, SourceTimeout
 
 PIPE_BYTES = 4 * BLOCK_SAMPLES
 """Room for a block that is decoded in advance."""
@@ -101,10 +101,10 @@ class Decoders:
         return None
 
     def count_channels(self, path: Path) -> int:
-        """See `decode.count_channels`; AudioUndecodable too if that takes too long."""
+        """See `decode.count_channels`; SourceTimeout too if that takes too long."""
         message = self._told("count_channels", path)
         if message is None:
-            raise AudioUndecodable(f"in {LOOK_S:g} s the file did not tell what is in it")
+            raise SourceTimeout(f"in {LOOK_S:g} s the file did not tell what is in it")
         return cast(int, _value(*message))
 
     def length_s(self, path: Path) -> float | None:
@@ -267,6 +267,9 @@ def main(starter: int) -> None:
         while True:
             waiting, _, _ = select.select([asking.fileno(), ended], [], [], ORPHANED_S)
             if os.getppid() != starter:
+                for child in children:
+                    with suppress(ProcessLookupError):
+                        os.kill(child, signal.SIGKILL)
                 return
             if ended in waiting:
                 os.read(ended, 4096)

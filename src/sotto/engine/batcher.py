@@ -185,6 +185,7 @@ class Batcher:
         calls may hold memory, what failed is tried again without them: only then does it show
         whether it is too large. The loss of the device ends the thread.
         """
+        allowed = self._limit
         try:
             results = self._decoded(batch)
         except DeviceLost:
@@ -201,7 +202,8 @@ class Batcher:
             return
         # Out of the handler, since the error holds the failed call's memory as long as it lives.
         if full and len(batch) > 1:
-            self._halve_limit(batch, beside_others=others_may_hold_it)
+            # Of what was allowed when the call began: two that fail together halve it once.
+            self._halve_limit(allowed if others_may_hold_it else batch[0].ask.weight * len(batch))
         run = self._run_alone if others_may_hold_it else partial(self._run, alone=alone)
         middle = len(batch) // 2
         for half in (batch[:middle], batch[middle:]):
@@ -224,11 +226,10 @@ class Batcher:
                     ticket.future.set_result(result)
                 self._ended(ticket)
 
-    def _halve_limit(self, batch: list[Ticket], *, beside_others: bool) -> None:
-        """Allow half of what a call had, or of what it might have had beside equal ones."""
-        had = self._limit if beside_others else batch[0].ask.weight * len(batch)
-        self._limit = min(self._limit, max(1, had // 2))
-        log.warning("out of memory: from now on at most %d windows in a call", self._limit)
+    def _halve_limit(self, too_much: int) -> None:
+        """Allow no call more than half of what was too much."""
+        self._limit = min(self._limit, max(1, too_much // 2))
+        log.warning("out of memory: a call may weigh %d windows from now on", self._limit)
 
     def _still_wanted(self, batch: list[Ticket]) -> list[Ticket]:
         """Those that have not been cancelled since."""
