@@ -243,6 +243,13 @@ async def consume(results: AsyncGenerator[list[Part], None], most: int) -> None:
                 return
 
 
+def assert_let_go(slow: Slow, threads: ThreadPoolExecutor) -> None:
+    """The thread is free again, and the front end where it was."""
+    stood = slow.count
+    threads.submit(lambda: None).result(HANG_S)
+    assert slow.count == stood
+
+
 @pytest.mark.parametrize("options", [{}, {"language": None}, {"condition_on_previous_text": True}])
 def test_cancelling_takes_back_queued_windows_and_frees_the_thread(threads, start, options):
     gate = Gate()
@@ -261,9 +268,7 @@ def test_cancelling_takes_back_queued_windows_and_frees_the_thread(threads, star
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     finish(scenario())
-    stood = slow.count
-    threads.submit(lambda: None).result(HANG_S)
-    assert slow.count == stood
+    assert_let_go(slow, threads)
     gate.open()
     batcher.submit("probe", ask(999)).result(HANG_S)
     assert gate.rows == [[0], [999]]
@@ -281,9 +286,7 @@ def test_a_consumer_that_leaves_early_leaves_nothing_behind(threads, start):
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     finish(scenario())
-    stood = slow.count
-    threads.submit(lambda: None).result(HANG_S)
-    assert slow.count == stood
+    assert_let_go(slow, threads)
     gate.open()
     batcher.submit("probe", ask(999)).result(HANG_S)
     assert gate.rows[-1] == [999]

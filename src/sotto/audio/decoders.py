@@ -4,47 +4,39 @@ And so that files do not wait for each other. PyAV comes back to Python for ever
 times an hour of mp3, and Python runs one thread at a time: with sixteen files in flight, threads
 passed its lock around more than they decoded, and together they were slower than one alone.
 
-A process that only knows how to decode is started with the worker. It forks for each file, which
-takes milliseconds; a child writes its blocks into a pipe, and is killed if nobody wants the rest.
+A process that only knows how to decode is started with the worker (forking.py). It forks for each
+file, which takes milliseconds; a child writes its blocks into a pipe, and is killed if nobody wants
+the rest.
 
-Invariant: no process outlives the one that started it, but for the block it is at work on; and
-nobody waits for a child, whatever it is stuck in, for longer than he wants to.
+Invariant: nobody waits for a child, whatever it is stuck in, for longer than he wants to.
 """
 
 from __future__ import annotations
 
 import fcntl
-import gc
 import os
 import select
-import signal
 import socket
-import struct
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 
 import msgspec
 import numpy as np
 
-from sotto.audio import decode as pyav
+from sotto.audio import forking
 from sotto.audio.decode import BLOCK_SAMPLES
+from sotto.audio.forking import BLOCK, HEADER, VALUE
 from sotto.audio.pcm import PcmBlocks
 from sotto.errors import AudioEmpty, AudioError, AudioTooLong, AudioUndecodable, SourceTimeout
 
 PIPE_BYTES = 4 * BLOCK_SAMPLES
 """Room for a block that is decoded in advance."""
-HEADER = struct.Struct("<cI")
-BLOCK, VALUE, ERROR = b"b", b"v", b"e"
-"""What a child writes: a kind, the bytes that follow, and these; a value or an error is its last.
-
-A block is float32; a value is JSON, behind blocks what their generator returns; an error is its
-type and its message, in JSON."""
 ERRORS: Mapping[str, type[AudioError]] = {
     kind.__name__: kind for kind in (AudioEmpty, AudioTooLong, AudioUndecodable)
 }
@@ -52,9 +44,7 @@ KEPT = ("GLIBC_TUNABLES", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME")
 """What the decoder gets of the worker's environment, which holds keys and tokens."""
 Message = tuple[bytes, bytearray]
 """A kind and the bytes of it."""
-REQUEST_BYTES = 64 * 1024
 REPLY_BYTES = 32
-NOBODY = 0
 GLANCE_S = 0.2
 """How often one who waits for a child looks whether he still wants to."""
 LOCKED_S = 1.0
@@ -63,8 +53,6 @@ LOOK_S = 30.0
 """How long a file may take to tell how long it is, or how many channels it has."""
 STOP_S = 5.0
 """How long the process that forks may take to end before it is killed."""
-ORPHANED_S = 5.0
-"""How often the process that forks looks whether the one that started it is still there."""
 
 
 class Decoders:
@@ -182,7 +170,7 @@ class Decoders:
         kept = {name: os.environ[name] for name in KEPT if name in os.environ}
         with closing(theirs):
             self._process = subprocess.Popen(  # noqa: S603 - our own module, by our own Python
-                [sys.executable, "-m", __name__, str(os.getpid())],
+                [sys.executable, "-m", forking.__name__, str(os.getpid())],
                 stdin=theirs.fileno(),
                 env={**kept, "PYTHONPATH": os.pathsep.join(sys.path)},
                 start_new_session=True,  # Ctrl-C is for the worker, which says when it is over
@@ -244,91 +232,3 @@ def _value(kind: bytes, text: bytes | bytearray) -> Any:
         return said
     name, message = said
     raise ERRORS[name](message) if name in ERRORS else RuntimeError(f"{name}: {message}")
-
-
-CALLS: Mapping[str, Callable[..., Any]] = {
-    call.__name__: call for call in (pyav.decode, pyav.count_channels, pyav.length_s)
-}
-
-
-def main(starter: int) -> None:
-    """The process that forks, for as long as `starter` is its parent.
-
-    Requests come on stdin, a socket, each with the pipe to write to; one without a pipe names a
-    child to kill. Each is answered: with the child's number, or that of nobody.
-    """
-    children: set[int] = set()
-    gc.freeze()  # what is never looked at again stays shared with the children
-    ended, signalled = os.pipe()
-    os.set_blocking(signalled, False)
-    signal.set_wakeup_fd(signalled, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    with socket.socket(fileno=os.dup(0)) as asking:
-        while True:
-            waiting, _, _ = select.select([asking.fileno(), ended], [], [], ORPHANED_S)
-            if os.getppid() != starter:
-                for child in children:
-                    with suppress(ProcessLookupError):
-                        os.kill(child, signal.SIGKILL)
-                return
-            if ended in waiting:
-                os.read(ended, 4096)
-                children.difference_update(_reaped())
-            if asking.fileno() in waiting:
-                request, pipes, _, _ = socket.recv_fds(asking, REQUEST_BYTES, 1)
-                if not request:
-                    return
-                child = NOBODY
-                if pipes:
-                    child = os.fork()
-                    if child == 0:
-                        _answer(request, pipes[0])
-                        os._exit(0)
-                    os.close(pipes[0])
-                    children.add(child)
-                elif int(request) in children:  # else it has ended, and another may have its number
-                    os.kill(int(request), signal.SIGKILL)
-                asking.send(str(child).encode())
-
-
-def _reaped() -> Iterator[int]:
-    """The children that have ended."""
-    with suppress(ChildProcessError):
-        while child := os.waitpid(-1, os.WNOHANG)[0]:
-            yield child
-
-
-def _answer(request: bytes, pipe: int) -> None:
-    """The child: do what was asked, and write what comes of it."""
-    asked = msgspec.json.decode(request)
-    with suppress(BrokenPipeError), open(pipe, "wb") as out:
-        try:
-            made = CALLS[asked["call"]](Path(asked["path"]), **asked["given"])
-            if isinstance(made, Generator):
-                made = _written(made, out)
-        except BrokenPipeError:
-            raise
-        except Exception as error:
-            _write(out, ERROR, msgspec.json.encode((type(error).__name__, str(error))))
-        else:
-            _write(out, VALUE, msgspec.json.encode(made))
-
-
-def _written(blocks: Generator[Any, None, Any], out: BinaryIO) -> Any:
-    """Write the blocks. Gives back what their generator returns."""
-    while True:
-        try:
-            block = next(blocks)
-        except StopIteration as end:
-            return end.value
-        _write(out, BLOCK, memoryview(block).cast("B"))
-
-
-def _write(out: BinaryIO, kind: bytes, content: bytes | memoryview) -> None:
-    out.write(HEADER.pack(kind, len(content)))
-    out.write(content)
-    out.flush()
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]))
