@@ -11,6 +11,7 @@ import itertools
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,11 +23,13 @@ from av.audio.layout import AudioLayout
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.format import Flags
 from av.packet import Packet
 from av.stream import Discard
 from numpy.typing import NDArray
 
 from sotto.audio.pcm import RATE, Pcm, PcmBlocks
+from sotto.audio.timeline import Timeline
 from sotto.errors import AudioEmpty, AudioError, AudioTooLong, AudioUndecodable
 
 BLOCK_SAMPLES = 512 * 256
@@ -70,6 +73,10 @@ FORMATS = (
     "vividas,vivo,voc,vpk,vqf,w64,wady,wav,wavarc,wsaud,wsd,wsvqa,wtv,wv,wve,xa,xmv,xvag,xwma"
 )
 
+# The demuxers among them that read a time with each packet, or page of packets; the others count.
+# Left out is asf, whose times are those of larger packets.
+STAMPED = {"flv", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "mpeg", "mpegts", "ogg"}
+
 # What a text begins with that lists other files; said by name, since ffmpeg only says "invalid".
 PLAYLISTS = {
     b"#EXTM3U": "an HLS or M3U playlist",
@@ -88,9 +95,11 @@ def decode(path: Path, max_audio_s: float, channel: int | None = None) -> PcmBlo
 
     All channels are mixed, unless one is named by its number, from 0.
 
-    Every block has BLOCK_SAMPLES samples, the last one maybe fewer. Packets that cannot be decoded
-    are left out. Where the file cannot be read on, its sound ends, and the generator returns why.
-    The file is closed when the iterator ends or is closed. Errors are raised while iterating:
+    Every block has BLOCK_SAMPLES samples, the last one maybe fewer. Where the file's clock says
+    that there is no sound, it is silent; where packets cannot be decoded they are left out, and
+    then it is the clock that says so. Where the file cannot be read on, its sound ends, and the
+    generator returns why. The file is closed when the iterator ends or is closed. Errors are raised
+    while iterating:
 
     AudioUndecodable if it is not sound that can be decoded, AudioEmpty if no sample comes out,
     AudioTooLong as soon as more than `max_audio_s` seconds have come out.
@@ -98,7 +107,8 @@ def decode(path: Path, max_audio_s: float, channel: int | None = None) -> PcmBlo
     empty = True
     ends: list[str] = []
     with _nameless(path) as raw, _translated(), _opened(raw) as container:
-        frames = _bounded(_frames(container, _audio_track(container), ends), max_audio_s)
+        frames = _possible(_frames(container, _audio_track(container), ends))
+        frames = _bounded(_in_time(frames, container), max_audio_s)
         for block in _blocks(_resampled(frames, channel)):
             empty = False
             yield block
@@ -208,12 +218,45 @@ def _is_encrypted(packet: Packet[Any]) -> bool:
     return any(packet.iter_sidedata()) and packet.has_sidedata("encryption_info")
 
 
-def _bounded(frames: Iterable[AudioFrame], max_audio_s: float) -> Iterator[AudioFrame]:
-    """Let frames pass until they are too long together, or one has an impossible rate."""
-    came_s = 0.0
+def _possible(frames: Iterable[AudioFrame]) -> Iterator[AudioFrame]:
+    """Let frames pass until one has an impossible rate."""
     for frame in frames:
         if not MIN_RATE_HZ <= frame.sample_rate <= MAX_RATE_HZ:
             raise AudioUndecodable(f"a sample rate of {frame.sample_rate} Hz is not audio")
+        yield frame
+
+
+def _in_time(frames: Iterable[AudioFrame], container: InputContainer) -> Iterator[AudioFrame]:
+    """Let frames pass, with silence where the file's clock says that there is no sound."""
+    if container.format.name not in STAMPED:
+        yield from frames
+        return
+    jumps = Flags.ts_discont in Flags(container.format.flags)
+    claimed = 0 if jumps else container.duration or 0
+    timeline = Timeline((container.start_time or 0) / av.time_base, claimed / av.time_base)
+    for frame in frames:
+        if frame.pts is not None and frame.time_base:
+            yield from _silence(timeline.silence_s(frame.pts * float(frame.time_base)))
+        timeline.add(frame.samples / frame.sample_rate)
+        yield frame
+
+
+def _silence(seconds: float) -> Iterator[AudioFrame]:
+    """Silent frames of so many seconds together."""
+    left = round(seconds * RATE)
+    while left:
+        # Not of the kind of those around it: of eight planes, PyAV would reach for a ninth.
+        silent = AudioFrame("s16", "mono", min(left, JOINED_SAMPLES))
+        silent.planes[0].update(bytes(silent.planes[0].buffer_size))
+        silent.sample_rate, silent.time_base = RATE, Fraction(1, RATE)
+        left -= silent.samples
+        yield silent
+
+
+def _bounded(frames: Iterable[AudioFrame], max_audio_s: float) -> Iterator[AudioFrame]:
+    """Let frames pass until they are too long together."""
+    came_s = 0.0
+    for frame in frames:
         came_s += frame.samples / frame.sample_rate
         if came_s > max_audio_s + ROUNDING_S:
             raise AudioTooLong(f"the audio is longer than {max_audio_s:g} s")
