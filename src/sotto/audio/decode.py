@@ -23,7 +23,6 @@ from av.audio.layout import AudioLayout
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import InputContainer
-from av.format import Flags
 from av.packet import Packet
 from av.stream import Discard
 from numpy.typing import NDArray
@@ -74,8 +73,10 @@ FORMATS = (
 )
 
 # The demuxers among them that read a time with each packet, or page of packets; the others count.
-# Left out is asf, whose times are those of larger packets.
-STAMPED = {"flv", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "mpeg", "mpegts", "ogg"}
+# Left out is asf, whose times are those of larger packets. What the second kind claims to last says
+# nothing, since recordings that are laid end to end are such files too.
+STEADY_CLOCKS = {"flv", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2"}
+SET_CLOCKS = {"live_flv", "mpeg", "mpegts", "ogg"}
 
 # What a text begins with that lists other files; said by name, since ffmpeg only says "invalid".
 PLAYLISTS = {
@@ -95,11 +96,10 @@ def decode(path: Path, max_audio_s: float, channel: int | None = None) -> PcmBlo
 
     All channels are mixed, unless one is named by its number, from 0.
 
-    Every block has BLOCK_SAMPLES samples, the last one maybe fewer. Where the file's clock says
-    that there is no sound, it is silent; where packets cannot be decoded they are left out, and
-    then it is the clock that says so. Where the file cannot be read on, its sound ends, and the
-    generator returns why. The file is closed when the iterator ends or is closed. Errors are raised
-    while iterating:
+    Every block has BLOCK_SAMPLES samples, the last one maybe fewer. Packets that cannot be decoded
+    are left out. Where the file's clock says that sound is missing, there is silence. Where the
+    file cannot be read on, its sound ends, and the generator returns why. The file is closed when
+    the iterator ends or is closed. Errors are raised while iterating:
 
     AudioUndecodable if it is not sound that can be decoded, AudioEmpty if no sample comes out,
     AudioTooLong as soon as more than `max_audio_s` seconds have come out.
@@ -107,9 +107,10 @@ def decode(path: Path, max_audio_s: float, channel: int | None = None) -> PcmBlo
     empty = True
     ends: list[str] = []
     with _nameless(path) as raw, _translated(), _opened(raw) as container:
-        frames = _possible(_frames(container, _audio_track(container), ends))
-        frames = _bounded(_in_time(frames, container), max_audio_s)
-        for block in _blocks(_resampled(frames, channel)):
+        frames = _frames(container, _audio_track(container), ends)
+        if (timeline := _timeline(container, max_audio_s)) is not None:
+            frames = _in_time(frames, timeline)
+        for block in _blocks(_resampled(_bounded(frames, max_audio_s), channel)):
             empty = False
             yield block
     if empty:
@@ -218,27 +219,23 @@ def _is_encrypted(packet: Packet[Any]) -> bool:
     return any(packet.iter_sidedata()) and packet.has_sidedata("encryption_info")
 
 
-def _possible(frames: Iterable[AudioFrame]) -> Iterator[AudioFrame]:
-    """Let frames pass until one has an impossible rate."""
-    for frame in frames:
-        if not MIN_RATE_HZ <= frame.sample_rate <= MAX_RATE_HZ:
-            raise AudioUndecodable(f"a sample rate of {frame.sample_rate} Hz is not audio")
-        yield frame
+def _timeline(container: InputContainer, max_audio_s: float) -> Timeline | None:
+    """The file's own clock, if it has one; one that claims more than may be is not believed."""
+    name = container.format.name
+    if name not in STEADY_CLOCKS | SET_CLOCKS:
+        return None
+    start_s = None if container.start_time is None else container.start_time / av.time_base
+    claimed_s = (container.duration or 0) / av.time_base if name in STEADY_CLOCKS else 0.0
+    return Timeline(start_s, min(claimed_s, max_audio_s))
 
 
-def _in_time(frames: Iterable[AudioFrame], container: InputContainer) -> Iterator[AudioFrame]:
-    """Let frames pass, with silence where the file's clock says that there is no sound."""
-    if container.format.name not in STAMPED:
-        yield from frames
-        return
-    jumps = Flags.ts_discont in Flags(container.format.flags)
-    claimed = 0 if jumps else container.duration or 0
-    timeline = Timeline((container.start_time or 0) / av.time_base, claimed / av.time_base)
-    for frame in frames:
-        if frame.pts is not None and frame.time_base:
-            yield from _silence(timeline.silence_s(frame.pts * float(frame.time_base)))
-        timeline.add(frame.samples / frame.sample_rate)
-        yield frame
+def _in_time(frames: Iterable[AudioFrame], timeline: Timeline) -> Iterator[AudioFrame]:
+    """Let frames pass, with silence where by the file's clock sound is missing."""
+    for frame, following in itertools.pairwise(itertools.chain(frames, [None])):
+        if frame is not None:
+            next_s = following.time if following is not None else None
+            yield from _silence(timeline.silence_s(frame.time, _length_s(frame), next_s))
+            yield frame
 
 
 def _silence(seconds: float) -> Iterator[AudioFrame]:
@@ -253,11 +250,18 @@ def _silence(seconds: float) -> Iterator[AudioFrame]:
         yield silent
 
 
+def _length_s(frame: AudioFrame) -> float:
+    """Seconds of a frame. Raises AudioUndecodable if its rate is none of audio."""
+    if not MIN_RATE_HZ <= frame.sample_rate <= MAX_RATE_HZ:
+        raise AudioUndecodable(f"a sample rate of {frame.sample_rate} Hz is not audio")
+    return frame.samples / frame.sample_rate
+
+
 def _bounded(frames: Iterable[AudioFrame], max_audio_s: float) -> Iterator[AudioFrame]:
     """Let frames pass until they are too long together."""
     came_s = 0.0
     for frame in frames:
-        came_s += frame.samples / frame.sample_rate
+        came_s += _length_s(frame)
         if came_s > max_audio_s + ROUNDING_S:
             raise AudioTooLong(f"the audio is longer than {max_audio_s:g} s")
         yield frame
