@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
@@ -28,7 +29,7 @@ from av.stream import Discard
 from numpy.typing import NDArray
 
 from sotto.audio.pcm import RATE, Pcm, PcmBlocks
-from sotto.audio.timeline import Timeline
+from sotto.audio.timeline import AHEAD_S, Stamped, Timeline
 from sotto.errors import AudioEmpty, AudioError, AudioTooLong, AudioUndecodable
 
 BLOCK_SAMPLES = 512 * 256
@@ -231,11 +232,18 @@ def _timeline(container: InputContainer, max_audio_s: float) -> Timeline | None:
 
 def _in_time(frames: Iterable[AudioFrame], timeline: Timeline) -> Iterator[AudioFrame]:
     """Let frames pass, with silence where by the file's clock sound is missing."""
-    for frame, following in itertools.pairwise(itertools.chain(frames, [None])):
+    held: deque[tuple[AudioFrame, Stamped]] = deque()
+    ahead_s = 0.0
+    for frame in itertools.chain(frames, [None]):
         if frame is not None:
-            next_s = following.time if following is not None else None
-            yield from _silence(timeline.silence_s(frame.time, _length_s(frame), next_s))
-            yield frame
+            stamped = Stamped(frame.time, _length_s(frame))
+            held.append((frame, stamped))
+            ahead_s += stamped.length_s
+        while held and (frame is None or ahead_s - held[0][1].length_s >= AHEAD_S):
+            first, stamped = held.popleft()
+            ahead_s -= stamped.length_s
+            yield from _silence(timeline.silence_s(stamped, (each for _, each in held)))
+            yield first
 
 
 def _silence(seconds: float) -> Iterator[AudioFrame]:

@@ -5,6 +5,9 @@ Invariant: where a file's timestamps agree with the sound that came out, no samp
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import NamedTuple
+
 LATE_S = 0.1
 """Sound is not moved for less; what ffmpeg's `aresample` takes for a hole (`min_hard_comp`)."""
 LONGEST_S = 10.0
@@ -12,8 +15,17 @@ LONGEST_S = 10.0
 as ffmpeg's (`dts_delta_threshold`)."""
 BACK_S = 1.0
 """A clock that goes back by more was set anew, too."""
+AHEAD_S = 0.5
+"""So much sound after a gap has to agree that there is one."""
 TREMBLE_S = 0.005
 """Timestamps of live recordings tremble by a few milliseconds, and some files round to one."""
+
+
+class Stamped(NamedTuple):
+    """A frame's start, if it is known, and length, in seconds."""
+
+    starts_s: float | None
+    length_s: float
 
 
 class Timeline:
@@ -27,56 +39,66 @@ class Timeline:
 
     - Frames are missing before this one, by the timestamps alone. A recorder's clock that only runs
       fast makes sound late, and leaves no gap.
-    - The next frame agrees. A single stamp may be wrong, and after a network's pause stamps that
-      tell when a frame arrived catch up.
+    - The frames that come agree. A few stamps may be wrong, and after a pause of the network stamps
+      that tell when a frame arrived catch up.
     - Some frame has followed another without a gap. Of a clock that counts at a wrong rate, none
-      does.
+      should.
     """
 
     def __init__(self, start_s: float | None, claimed_s: float) -> None:
-        self._zero_s = start_s
-        self._ends_s = start_s or 0.0
+        self._zero_s = start_s  # on the file's clock; where this timeline begins
+        self._ends_s = start_s or 0.0  # on the file's clock; the last frame's end
+        self._came_s = 0.0  # of silence and sound
+        self._last_s = 0.0  # the last frame's length
         self._claimed_s = claimed_s
-        self._came_s = 0.0
         self._missing_s = 0.0
         self._is_right = False
 
-    def silence_s(self, starts_s: float | None, length_s: float, next_s: float | None) -> float:
-        """Seconds of silence before the next frame, which starts and is followed then.
+    def silence_s(self, frame: Stamped, coming: Iterable[Stamped]) -> float:
+        """Seconds of silence before the next frame; `coming` are those after it, for AHEAD_S.
 
         A frame whose start is not known begins where the last one ended.
         """
-        silence_s = 0.0 if starts_s is None else self._before(starts_s, length_s, next_s)
-        self._came_s += silence_s + length_s
-        self._ends_s += length_s
+        silence_s = 0.0
+        if frame.starts_s is not None:
+            if self._zero_s is None:
+                self._zero_s, self._ends_s = frame.starts_s - self._came_s, frame.starts_s
+            silence_s = self._before(frame.starts_s, frame.length_s, self._zero_s, coming)
+        self._came_s += silence_s + frame.length_s
+        self._ends_s += frame.length_s
+        self._last_s = frame.length_s
         return silence_s
 
-    def _before(self, starts_s: float, length_s: float, next_s: float | None) -> float:
-        if self._zero_s is None:
-            self._zero_s, self._ends_s = starts_s - self._came_s, starts_s
+    def _before(
+        self, starts_s: float, length_s: float, zero_s: float, coming: Iterable[Stamped]
+    ) -> float:
         gap_s = starts_s - self._ends_s
         slack_s = max(TREMBLE_S, min(LATE_S, length_s / 2))
-        if abs(gap_s) > slack_s and not _agrees(gap_s, starts_s + length_s, next_s, slack_s):
+        gaps = abs(gap_s) > slack_s
+        if gaps and not _agree(coming, starts_s + length_s, slack_s, may_gap=gap_s > 0):
             return 0.0
         self._ends_s = starts_s
-        if not -BACK_S <= gap_s <= max(LONGEST_S, self._claimed_s - self._came_s):
+        is_first = self._came_s == 0
+        if not is_first and abs(gap_s) < min(self._last_s, length_s) / 4:
+            self._is_right = True
+        if gaps:
+            self._missing_s = max(0.0, self._missing_s + gap_s)
+        missing_s = min(self._missing_s, starts_s - zero_s - self._came_s)
+        if gap_s < -BACK_S or missing_s > max(LONGEST_S, self._claimed_s - self._came_s):
             self._zero_s, self._missing_s = starts_s - self._came_s, 0.0
             return 0.0
-
-        is_first = self._came_s == 0
-        self._is_right = self._is_right or (not is_first and abs(gap_s) < slack_s / 2)
-        if gap_s < 0 or gap_s > slack_s:
-            self._missing_s = max(0.0, self._missing_s + gap_s)
-        missing_s = min(self._missing_s, starts_s - self._zero_s - self._came_s)
         if missing_s <= LATE_S or not (is_first or self._is_right):
             return 0.0
         self._missing_s = 0.0
         return missing_s
 
 
-def _agrees(gap_s: float, ends_s: float, next_s: float | None, slack_s: float) -> bool:
-    """Does the next frame start where one after such a gap might?"""
-    if next_s is None:
-        return False
-    following_gap_s = next_s - ends_s
-    return following_gap_s > -slack_s and (gap_s > 0 or following_gap_s < slack_s)
+def _agree(coming: Iterable[Stamped], ends_s: float, slack_s: float, *, may_gap: bool) -> bool:
+    """Does no frame start before those ahead of it are over, nor, unless it may, later?"""
+    for frame in coming:
+        if frame.starts_s is not None:
+            gap_s = frame.starts_s - ends_s
+            if gap_s < -slack_s or (gap_s > slack_s and not may_gap):
+                return False
+        ends_s += frame.length_s
+    return True
