@@ -632,8 +632,9 @@ def test_a_file_cut_short_gives_what_is_there(tmp_path: Path, name: str) -> None
     assert 4 * RATE < sound(path).size < 6 * RATE
 
 
-def test_an_abandoned_file_is_closed(tmp_path: Path) -> None:
-    path = wav(tmp_path / "clip.wav", tone(20, 16000).tobytes())
+@pytest.mark.parametrize("name", ["clip.wav", "clip.webm"])
+def test_an_abandoned_file_is_closed(tmp_path: Path, name: str) -> None:
+    path = record(tmp_path / name, tone(20, 16000), 16000)
     stream = decode(path, 1e6)
     next(stream)
     assert path in open_files()
