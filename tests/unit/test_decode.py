@@ -22,7 +22,9 @@ from tests.file_server import FileServer, whole
 from tests.sound import broken_off, drained
 
 from sotto.audio import decode as decoding
-from sotto.audio.decode import BLOCK_SAMPLES, FORMATS, decode, length_s
+from sotto.audio import media
+from sotto.audio.decode import BLOCK_SAMPLES, decode, length_s
+from sotto.audio.media import FORMATS
 from sotto.audio.pcm import RATE
 from sotto.errors import AudioEmpty, AudioError, AudioTooLong, AudioUndecodable
 
@@ -275,7 +277,7 @@ def test_a_playlist_is_refused_and_nothing_it_names_is_opened(
     record(tmp_path / "clip.wav", tone(1, 16000), 16000)
     record(tmp_path / "clip.ts", tone(1, 48000), 48000)
     if not sniffed:
-        monkeypatch.setattr(decoding, "PLAYLISTS", {})
+        monkeypatch.setattr(media, "PLAYLISTS", {})
     path = tmp_path / name
     path.write_text(PLAYLISTS[name].format(url=server.url(), folder=tmp_path))
     monkeypatch.chdir(tmp_path)
@@ -287,7 +289,7 @@ def test_with_every_demuxer_allowed_a_playlist_still_opens_nothing(
     tmp_path: Path, server: FileServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record(tmp_path / "clip.wav", tone(1, 16000), 16000)
-    monkeypatch.setattr(decoding, "PLAYLISTS", {})
+    monkeypatch.setattr(media, "PLAYLISTS", {})
     monkeypatch.setattr(decoding, "FORMATS", ",".join(av.formats_available))
     monkeypatch.chdir(tmp_path)
     for name in ("remote.ffconcat", "local.ffconcat", "remote.m3u8", "local.m3u8"):

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
 
-from sotto.audio.timeline import AHEAD_S, LATE_S, LONGEST_S, Stamped, Timeline
+from sotto.audio.timeline import LATE_S, LONGEST_S, Stamped, Timeline
 
 FRAME_S = 0.02
 
@@ -17,18 +17,14 @@ def silences(
     frame_s: float = FRAME_S,
 ) -> list[float]:
     """The silence before each of these frames."""
-    return of_frames([Stamped(start_s, frame_s) for start_s in starts_s], start_s, claimed_s)
+    return of_frames((Stamped(at_s, frame_s) for at_s in starts_s), start_s, claimed_s)
 
 
 def of_frames(
-    frames: Sequence[Stamped], start_s: float | None = 0.0, claimed_s: float = 0.0
+    frames: Iterable[Stamped], start_s: float | None = 0.0, claimed_s: float = 0.0
 ) -> list[float]:
-    timeline = Timeline(start_s, claimed_s)
-    ahead = round(AHEAD_S / FRAME_S)
-    return [
-        timeline.silence_s(frame, frames[at + 1 : at + 1 + ahead])
-        for at, frame in enumerate(frames)
-    ]
+    placed = Timeline(start_s, claimed_s).placed((frame, None) for frame in frames)
+    return [silence_s for silence_s, _ in placed]
 
 
 def run(start_s: float, frames: int, step_s: float = FRAME_S) -> list[float]:

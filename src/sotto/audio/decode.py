@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import itertools
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
@@ -28,8 +27,9 @@ from av.packet import Packet
 from av.stream import Discard
 from numpy.typing import NDArray
 
+from sotto.audio.media import FORMATS, SET_CLOCKS, STEADY_CLOCKS, playlist
 from sotto.audio.pcm import RATE, Pcm, PcmBlocks
-from sotto.audio.timeline import AHEAD_S, Stamped, Timeline
+from sotto.audio.timeline import Stamped, Timeline
 from sotto.errors import AudioEmpty, AudioError, AudioTooLong, AudioUndecodable
 
 BLOCK_SAMPLES = 512 * 256
@@ -58,38 +58,6 @@ ctypes.CDLL(av.logging.__file__).av_max_alloc(ctypes.c_size_t(MAX_ALLOCATION_BYT
 # What a demuxer says of a file that it cannot read on: broken, of a kind that it does not know, or
 # with another codec from here on. An error of the disk is none of these.
 UNREADABLE = (av.error.InvalidDataError, av.error.PatchWelcomeError, av.error.ArgumentError)
-
-# Demuxers of sound and film that keep everything in one file. Playlists (hls, dash, concat, sdp),
-# image sequences, devices and filter graphs, which open what their text names, are left out, and
-# so is all that has no sound: subtitles, pictures, raw data.
-FORMATS = (
-    "aac,ac3,ac4,act,adp,ads,adx,aea,afc,aiff,alp,amr,amrnb,amrwb,apac,apc,ape,apm,aptx,aptx_hd,"
-    "argo_asf,asf,asf_o,ast,au,avi,avr,bfstm,bink,binka,boa,bonk,brstm,caf,codec2,daud,derf,"
-    "dfpwm,dhav,dsf,dss,dts,dtshd,dv,ea,eac3,epaf,film_cpk,flac,flv,fsb,fwse,g722,g723_1,g728,"
-    "g729,genh,gsm,gxf,hca,hcom,iamf,iff,ilbc,ircam,iss,ivr,kux,kvag,laf,lc3,live_flv,loas,lxf,"
-    "matroska,mca,mlp,mmf,mov,mp3,mpc,mpc8,mpeg,mpegts,mpegtsraw,msf,mtaf,mtv,musx,mxf,"
-    "nistsphere,nsp,nsv,nut,nuv,ogg,oma,osq,pmp,pva,pvf,qcp,qoa,rka,rm,rpl,rsd,rso,s337m,sbc,"
-    "sdr2,sds,sdx,shn,siff,sln,smjpeg,smk,sox,spdif,svag,svs,swf,tak,thp,truehd,tta,ty,vag,"
-    "vividas,vivo,voc,vpk,vqf,w64,wady,wav,wavarc,wsaud,wsd,wsvqa,wtv,wv,wve,xa,xmv,xvag,xwma"
-)
-
-# The demuxers among them that read a time with each packet, or page of packets; the others count.
-# Left out is asf, whose times are those of larger packets. What the second kind claims to last says
-# nothing, since recordings that are laid end to end are such files too.
-STEADY_CLOCKS = {"flv", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2"}
-SET_CLOCKS = {"live_flv", "mpeg", "mpegts", "ogg"}
-
-# What a text begins with that lists other files; said by name, since ffmpeg only says "invalid".
-PLAYLISTS = {
-    b"#EXTM3U": "an HLS or M3U playlist",
-    b"ffconcat": "a concat script",
-    b"v=0": "an SDP session description",
-    b"[playlist]": "a PLS playlist",
-    b"<asx": "an ASX playlist",
-    b"<smil": "a SMIL playlist",
-    b"<?xml": "an XML document, such as a DASH manifest",
-    b"<MPD": "a DASH manifest",
-}
 
 
 def decode(path: Path, max_audio_s: float, channel: int | None = None) -> PcmBlocks:
@@ -149,10 +117,8 @@ def _opened(raw: BinaryIO) -> InputContainer:
     head = raw.read(4096)
     if not head:
         raise AudioEmpty("the file is empty")
-    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    for beginning, kind in PLAYLISTS.items():
-        if text.startswith(beginning.lower()):
-            raise AudioUndecodable(f"the file is {kind}; send the audio itself")
+    if (kind := playlist(head)) is not None:
+        raise AudioUndecodable(f"the file is {kind}; send the audio itself")
     raw.seek(0)
     try:
         container: InputContainer = av.open(
@@ -232,18 +198,10 @@ def _timeline(container: InputContainer, max_audio_s: float) -> Timeline | None:
 
 def _in_time(frames: Iterable[AudioFrame], timeline: Timeline) -> Iterator[AudioFrame]:
     """Let frames pass, with silence where by the file's clock sound is missing."""
-    held: deque[tuple[AudioFrame, Stamped]] = deque()
-    ahead_s = 0.0
-    for frame in itertools.chain(frames, [None]):
-        if frame is not None:
-            stamped = Stamped(frame.time, _length_s(frame))
-            held.append((frame, stamped))
-            ahead_s += stamped.length_s
-        while held and (frame is None or ahead_s - held[0][1].length_s >= AHEAD_S):
-            first, stamped = held.popleft()
-            ahead_s -= stamped.length_s
-            yield from _silence(timeline.silence_s(stamped, (each for _, each in held)))
-            yield first
+    stamped = ((Stamped(frame.time, _length_s(frame)), frame) for frame in frames)
+    for silence_s, frame in timeline.placed(stamped):
+        yield from _silence(silence_s)
+        yield frame
 
 
 def _silence(seconds: float) -> Iterator[AudioFrame]:

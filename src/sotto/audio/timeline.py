@@ -5,8 +5,9 @@ Invariant: where a file's timestamps agree with the sound that came out, no samp
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, TypeVar
 
 LATE_S = 0.1
 """Sound is not moved for less; what ffmpeg's `aresample` takes for a hole (`min_hard_comp`)."""
@@ -19,6 +20,9 @@ AHEAD_S = 0.5
 """So much sound after a gap has to agree that there is one."""
 TREMBLE_S = 0.005
 """Timestamps of live recordings tremble by a few milliseconds, and some files round to one."""
+
+
+Frame = TypeVar("Frame")
 
 
 class Stamped(NamedTuple):
@@ -54,24 +58,37 @@ class Timeline:
         self._missing_s = 0.0
         self._is_right = False
 
-    def silence_s(self, frame: Stamped, coming: Iterable[Stamped]) -> float:
-        """Seconds of silence before the next frame; `coming` are those after it, for AHEAD_S.
+    def placed(self, frames: Iterable[tuple[Stamped, Frame]]) -> Iterator[tuple[float, Frame]]:
+        """Each frame with the seconds of silence that belong before it.
 
-        A frame whose start is not known begins where the last one ended.
+        A frame whose start is not known begins where the last one ended. Frames of AHEAD_S and one
+        more are held.
         """
-        silence_s = 0.0
-        if frame.starts_s is not None:
-            if self._zero_s is None:
-                self._zero_s, self._ends_s = frame.starts_s - self._came_s, frame.starts_s
-            silence_s = self._before(frame.starts_s, frame.length_s, self._zero_s, coming)
-        self._came_s += silence_s + frame.length_s
-        self._ends_s += frame.length_s
-        self._last_s = frame.length_s
-        return silence_s
+        held: deque[tuple[Stamped, Frame]] = deque()
+        held_s = 0.0
+        for stamped, frame in frames:
+            held.append((stamped, frame))
+            held_s += stamped.length_s
+            while held_s - held[0][0].length_s >= AHEAD_S:
+                held_s -= held[0][0].length_s
+                yield self._next(held)
+        while held:
+            yield self._next(held)
 
-    def _before(
-        self, starts_s: float, length_s: float, zero_s: float, coming: Iterable[Stamped]
-    ) -> float:
+    def _next(self, held: deque[tuple[Stamped, Frame]]) -> tuple[float, Frame]:
+        """Take the first of these frames, the others being those that come."""
+        (starts_s, length_s), frame = held.popleft()
+        silence_s = 0.0
+        if starts_s is not None:
+            silence_s = self._before(starts_s, length_s, (coming for coming, _ in held))
+        self._came_s += silence_s + length_s
+        self._ends_s += length_s
+        self._last_s = length_s
+        return silence_s, frame
+
+    def _before(self, starts_s: float, length_s: float, coming: Iterable[Stamped]) -> float:
+        if self._zero_s is None:
+            self._zero_s, self._ends_s = starts_s - self._came_s, starts_s
         gap_s = starts_s - self._ends_s
         slack_s = max(TREMBLE_S, min(LATE_S, length_s / 2))
         gaps = abs(gap_s) > slack_s
@@ -83,7 +100,7 @@ class Timeline:
             self._is_right = True
         if gaps:
             self._missing_s = max(0.0, self._missing_s + gap_s)
-        missing_s = min(self._missing_s, starts_s - zero_s - self._came_s)
+        missing_s = min(self._missing_s, starts_s - self._zero_s - self._came_s)
         if gap_s < -BACK_S or missing_s > max(LONGEST_S, self._claimed_s - self._came_s):
             self._zero_s, self._missing_s = starts_s - self._came_s, 0.0
             return 0.0
