@@ -91,23 +91,25 @@ def whole(
     length: int | str | None = -1,
     ranges: bool = True,
     break_after: int | None = None,
+    longest_range: int | None = None,
 ) -> Answer:
     """Serve `body`; from the asked offset if `ranges` and the If-Range header fits `etag`.
 
     `length` -1 declares the true one, None declares none. `break_after` hangs up after so many
-    bytes of this answer.
+    bytes of this answer. `longest_range`: no more than so many are sent of what is asked for.
     """
 
     def answer(handler: Handler) -> None:
         asked = handler.headers.get("Range")
         fits = handler.headers.get("If-Range") in (None, etag)
         start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and ranges and fits else 0
-        rest = body[start:]
+        end = len(body) if longest_range is None or not start else start + longest_range
+        rest = body[start:end]
         handler.head(
             206 if start else 200,
             Content_Type=content_type,
             ETag=etag,
-            Content_Range=f"bytes {start}-{len(body) - 1}/{len(body)}" if start else None,
+            Content_Range=f"bytes {start}-{start + len(rest) - 1}/{len(body)}" if start else None,
             Content_Length=len(rest) if length == -1 else length,
         )
         handler.wfile.write(rest if break_after is None else rest[:break_after])

@@ -5,11 +5,13 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from tests.file_server import (
     FileServer,
+    Handler,
     drip,
     drip_headers,
     hang,
@@ -326,6 +328,43 @@ def test_a_broken_download_goes_on_where_it_broke(server: FileServer) -> None:
 
 
 @pytest.mark.usefixtures("private", "patient")
+def test_a_rest_that_comes_in_parts_is_asked_for_to_its_end(server: FileServer) -> None:
+    server.answers["/a.wav"] = [
+        whole(BODY, etag='"1"', break_after=900_000),
+        whole(BODY, etag='"1"', longest_range=20_000),
+    ]
+    assert fetch(server.url("/a.wav")) == BODY
+    assert len(server.requests) == 2 + -(-(len(BODY) - 900_000) // 20_000) - 1
+
+
+@pytest.mark.usefixtures("private", "patient")
+def test_a_rest_of_nothing_is_a_broken_download(server: FileServer) -> None:
+    server.answers["/a.wav"] = [
+        whole(BODY, etag='"1"', break_after=1000),
+        whole(BODY, etag='"1"', longest_range=0),
+    ]
+    assert f"1000 of {len(BODY)}" in failure(server.url("/a.wav"), SourceUnreachable)
+    assert len(server.requests) == 4
+
+
+@pytest.mark.parametrize("said", [None, "", "bytes */9", "bytes 1000-", "items 1000-1999/2000"])
+@pytest.mark.usefixtures("private", "patient")
+def test_a_part_that_does_not_say_where_it_belongs_is_not_joined(
+    server: FileServer, said: str | None
+) -> None:
+    def vague(handler: Handler) -> None:
+        handler.head(206, ETag='"1"', Content_Range=said, Content_Length=4)
+        handler.wfile.write(b"else")
+
+    server.answers["/a.wav"] = [
+        whole(BODY, etag='"1"', break_after=1000),
+        vague,
+        whole(BODY, etag='"1"'),
+    ]
+    assert fetch(server.url("/a.wav")) == BODY
+
+
+@pytest.mark.usefixtures("private", "patient")
 def test_a_file_that_changed_meanwhile_is_fetched_anew(server: FileServer) -> None:
     server.answers["/a.wav"] = [
         whole(b"old" * 100_000, etag='"1"', break_after=1000),
@@ -523,6 +562,31 @@ def test_an_endless_redirect_is_forbidden(server: FileServer) -> None:
     server.answers["/a"] = [redirect("/a")]
     assert "redirects" in failure(server.url("/a"), SourceForbidden)
     assert len(server.requests) == 6
+
+
+@pytest.mark.usefixtures("private")
+def test_the_body_of_a_redirect_is_left_unread(server: FileServer) -> None:
+    sent = threading.Event()
+
+    def flood(handler: Handler) -> None:
+        handler.head(302, Location="/b")
+        with suppress(OSError):
+            for _ in range(1000):
+                handler.wfile.write(bytes(100_000))
+            sent.set()
+
+    server.answers["/a"] = [flood]
+    server.answers["/b"] = [whole(BODY)]
+    assert fetch(server.url("/a"), max_bytes=len(BODY)) == BODY
+    assert not sent.is_set()
+
+
+@pytest.mark.usefixtures("private")
+def test_a_redirect_to_what_is_no_address_is_unreachable(server: FileServer) -> None:
+    server.answers["/a"] = [redirect("http://[oops/x?token=abc")]
+    told = failure(server.url("/a"), SourceUnreachable)
+    assert "redirects to no address" in told
+    assert "abc" not in told
 
 
 @pytest.mark.usefixtures("private")

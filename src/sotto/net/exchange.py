@@ -123,7 +123,10 @@ def answered(call: Call, limits: NetLimits, watch: Watch) -> Iterator[requests.R
             if response.status_code not in REDIRECTS[call.method] or location is None:
                 yield response
                 return
-        call = call.redirected(_as_sent(location))
+        try:
+            call = call.redirected(_as_sent(location))
+        except ValueError:
+            raise SourceUnreachable(f"{shown(call.url)}: redirects to no address") from None
     raise SourceForbidden(f"{shown(call.url)}: more than {MAX_REDIRECTS} redirects")
 
 
@@ -160,9 +163,8 @@ def _hop(call: Call, limits: NetLimits, watch: Watch) -> Iterator[requests.Respo
                 refusal = error
                 continue
             except ValueError:
-                # requests reads the address, and that of a redirect, with what raises this
                 raise SourceUnreachable(
-                    f"{shown(call.url)}: not an address that can be opened, or redirects to none"
+                    f"{shown(call.url)}: not an address that can be opened"
                 ) from None
             with response:
                 yield response

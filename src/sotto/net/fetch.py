@@ -5,6 +5,7 @@ Invariant: the file holds one version of what the address serves, whole, or an e
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Mapping
 from typing import BinaryIO
@@ -31,8 +32,10 @@ from sotto.net.exchange import (
 from sotto.net.watch import Watch
 
 CHUNK_BYTES = 256 * 1024
-MOST_DIGITS = 18
+LENGTH = re.compile(r"[0-9]{1,18}")
 """A length of more digits is none."""
+RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)")
+"""Where a part begins, and how long the whole is, if the server knows."""
 
 
 def fetch(
@@ -60,13 +63,19 @@ def fetch(
 def _attempt(
     url: str, headers: Mapping[str, str], part: _Part, limits: NetLimits, watch: Watch
 ) -> None:
-    """Bring what is missing of `part`."""
+    """Bring what is missing of `part`; a server may answer with less than it was asked for."""
     name = shown(url)
-    call = Call("GET", url, headers, part.wanted())
-    with translated(name, part.breakage), answered(call, limits, watch) as response:
-        _check_status(response, part.received > 0, name)
-        part.begin(response, name)
-        _pour(response, part, limits.max_bytes, watch, name)
+    while True:
+        had = part.received
+        call = Call("GET", url, headers, part.wanted())
+        with translated(name, part.breakage), answered(call, limits, watch) as response:
+            _check_status(response, part.received > 0, name)
+            part.begin(response, name)
+            _pour(response, part, limits.max_bytes, watch, name)
+        if part.is_whole:
+            return
+        if part.received <= had:
+            raise Broken(SourceUnreachable(f"{name}: {part.breakage()}"))
 
 
 def _pour(
@@ -110,19 +119,25 @@ class _Part:
         encoded = "Content-Encoding" in found
         validator = None if encoded else _validator(found)
         if response.status_code == 206:
-            begins = found.get("Content-Range", "").startswith(f"bytes {self.received}-")
-            if not begins or validator != self._validator:
+            part = RANGE.fullmatch(found.get("Content-Range", "").strip())
+            begins = part is not None and int(part[1]) == self.received
+            if part is None or not begins or validator != self._validator:
                 self._validator = None
                 raise Broken(SourceUnreachable(f"{name}: the file changed while it was read"))
+            length = part[2]
         else:
             self.received = 0
+            length = found.get("Content-Length", "").strip()
         self.into.seek(self.received)
         self.into.truncate()
-        length = found.get("Content-Length", "")
-        known = length.isdecimal() and len(length) <= MOST_DIGITS and not encoded
-        self.expected = self.received + int(length) if known else None
+        self.expected = int(length) if LENGTH.fullmatch(length) and not encoded else None
         self.content_type = found.get("Content-Type", "").lower()
         self._validator = validator
+
+    @property
+    def is_whole(self) -> bool:
+        """Is it all there, as far as the server told how long it is?"""
+        return self.expected is None or self.received >= self.expected
 
     def breakage(self) -> str:
         """How far it came, for a message."""

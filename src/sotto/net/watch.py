@@ -24,6 +24,17 @@ from sotto.errors import SourceTimeout, SourceUnreachable
 GLANCE_S = 0.1
 
 
+class Session(requests.Session):
+    """A session that leaves an answer's body unread, whatever its status is."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Nowhere: where a redirect may lead is looked at by us.
+
+        requests would read the body of a redirect whole to look at the next one, also when it is
+        told to follow none.
+        """
+
+
 class Watch:
     """Entered for one transfer; `name` is what messages call the address."""
 
@@ -69,7 +80,7 @@ class Watch:
         adapter.poolmanager.pool_classes_by_scheme = {
             scheme: functools.partial(self._watched, pool) for scheme, pool in pools.items()
         }
-        session = requests.Session()
+        session = Session()
         session.trust_env = False  # neither a proxy nor a password from a .netrc of the worker's
         session.mount("http://", adapter)
         session.mount("https://", adapter)
