@@ -30,6 +30,8 @@ with contextlib.redirect_stdout(io.StringIO()) as logged:
     log.debug("a transcript", "a job")
     log.debug("a transcript", request_id="a job")
     log.error("a fault")
+with contextlib.redirect_stdout(io.StringIO()) as of_addresses:
+    log.error("is it? no: (url: /ping/w1?key=secret&v=1) of http://h/a?b=c, 'h/a?d=e'", "job")
 print(json.dumps({
     "loaded_early": early,
     "same_again": sdk.load() is runpod,
@@ -37,6 +39,7 @@ print(json.dumps({
     "log_level": at_start,
     "log_level_of_children": os.environ["RUNPOD_LOG_LEVEL"],
     "logged_at_trace": [line.split("| ")[1] for line in logged.getvalue().splitlines()],
+    "addresses": of_addresses.getvalue().strip().rpartition("| ")[2],
     "handlers_kept": root.handlers == [ours],
     "root_level_kept": root.level == level,
     "torch": "torch" in sys.modules,
@@ -64,7 +67,11 @@ def test_the_sdk_is_loaded_once_late_and_leaves_logging_alone() -> None:
         "can_start": True,
         "log_level": "INFO",
         "log_level_of_children": "INFO",
-        "logged_at_trace": ["Log level set to TRACE", "a fault"],
+        "logged_at_trace": [
+            "Log level set to TRACE",
+            "a fault",
+        ],
+        "addresses": "is it? no: (url: /ping/w1?...) of http://h/a?... 'h/a?...'",
         "handlers_kept": True,
         "root_level_kept": True,
         "torch": False,

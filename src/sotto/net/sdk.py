@@ -4,13 +4,14 @@ Its loop, which loses jobs, is replaced in `worker/loop.py`, and how it reads th
 `worker/take.py`.
 
 Invariant: the SDK is imported through `load` only, so that no fault is met unprepared, and it
-never logs what is below INFO, whatever level it is told.
+never logs what is below INFO, whatever level it is told, nor the query of an address.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import types
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from typing import Any
 
 LEAKY = frozenset({"TRACE", "DEBUG"})
 """The levels at which the SDK logs transcripts, and the queue's addresses with their keys."""
+QUERY = re.compile(r"\?[\w.~%-]+=[^\s'\")>]*")
 
 
 def load() -> Any:
@@ -63,3 +65,10 @@ def _hush(runpod: Any) -> None:
     # The level can be lowered later, by `--rp_log_level` for one.
     logger = runpod.serverless.modules.rp_logger.RunPodLogger
     logger.debug = logger.trace = lambda *_, **__: None
+    plain = logger.log
+
+    # Of a ping that fails it tells the address, and the key in it.
+    def log(self: Any, message: object, *args: Any, **how: Any) -> None:
+        plain(self, QUERY.sub("?...", str(message)), *args, **how)
+
+    logger.log = log
