@@ -82,6 +82,14 @@ async def fail(message: str) -> None:
     raise RuntimeError(message)
 
 
+async def tidy(name: str) -> None:
+    """Wait for the gate "go", and tidy up until that of this name is open."""
+    try:
+        await gate("go")
+    finally:
+        await gate(name)
+
+
 async def give_up(_: object) -> None:
     raise asyncio.CancelledError
 
@@ -93,6 +101,7 @@ VERBS: dict[str, Callable[[Any], Awaitable[None]]] = {
     "tell after": tell_after,
     "stream": stream,
     "fail": fail,
+    "tidy": tidy,
     "give up": give_up,
 }
 

@@ -354,6 +354,24 @@ def test_a_running_and_a_queued_job_can_be_stopped_and_give_their_places_back(ru
     run(scenario)
 
 
+def test_a_job_that_is_given_anew_while_its_stopped_run_tidies_up_runs_after_it(run: Run) -> None:
+    async def scenario(platform: Platform, worker: Worker) -> None:
+        again = job("again", ("tell", "runs"), ("tidy", "tidied"), ("return", 1))
+        platform.offer(again)
+        await platform.told("again")
+        platform.stop("again")
+        await worker.logged("job again stopped by the platform")
+        platform.offer(again, job("next", ("return", 2)))
+        await platform.answered("next")
+        assert len(platform.of("again", "progress")) == 1
+        platform.open("go")
+        platform.open("tidied")
+        await platform.answered("again")
+        assert len(platform.of("again", "progress")) == 2
+
+    run(scenario, concurrency=3)
+
+
 def test_a_job_that_is_stopped_before_its_first_step_gives_its_place_back() -> None:
     async def never(_: object) -> None:
         raise AssertionError("a stopped job was started")

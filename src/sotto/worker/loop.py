@@ -108,6 +108,9 @@ class Loop:
             log.error("the job queue gave a job without an id; there is nobody to answer")
         elif self._grace_over:
             log.error("job %s came too late; left to the platform", job_id)
+        elif job_id in self._tasks and self._tasks[job_id].cancelling():
+            # It was stopped, and the platform gives it anew while its first run still tidies up.
+            self._tasks[job_id].add_done_callback(lambda _: self._begin(job))
         elif job_id in self._tasks:
             log.warning("job %s is on this worker already; it is not run twice", job_id)
         else:
