@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -9,11 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sotto.worker.take import Unreadable, jobs_in
+from sotto.worker import take
+from sotto.worker.take import Unreadable
 
 GOOD = '{"id": "good", "input": {"audio": "a ] } \\" { ["}}'
 DIGITS = "7" * 5000
 LISTS = "[" * 3000 + "]" * 3000
+
+
+def jobs_in(answer: bytes) -> list[Any]:
+    return asyncio.run(take.jobs_in(answer))
 
 
 def ids(answer: str) -> list[Any]:
@@ -72,6 +78,20 @@ def test_a_job_that_cannot_be_read_costs_no_other_and_keeps_its_id(bad: str, val
 @pytest.mark.parametrize("bad", ['{"input": VALUE}', '{"input": {"id": "x"}, "y": VALUE}'])
 def test_a_job_that_cannot_be_read_and_has_no_id_is_nobodys(bad: str) -> None:
     assert ids(f"[{bad.replace('VALUE', DIGITS)},{GOOD}]") == [None, "good"]
+
+
+def test_jobs_go_on_while_an_answer_is_read_piece_by_piece() -> None:
+    async def run() -> tuple[list[Any], int]:
+        reading = asyncio.create_task(take.jobs_in(f'[{{"n": {DIGITS}}}]'.encode()))
+        steps = 0
+        while not reading.done():
+            steps += 1
+            await asyncio.sleep(0)
+        return reading.result(), steps
+
+    found, steps = asyncio.run(run())
+    assert isinstance(found[0], Unreadable)
+    assert steps > 1
 
 
 jobs = st.dictionaries(

@@ -9,6 +9,7 @@ given out as Unreadable, so that whoever waits for it is told.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -43,21 +44,26 @@ async def take(session: Any, places: int) -> list[Any]:
         if response.status in NO_JOBS:
             return []
         response.raise_for_status()
-        return jobs_in(await response.read())
+        return await jobs_in(await response.read())
 
 
-def jobs_in(answer: bytes) -> list[Any]:
+async def jobs_in(answer: bytes) -> list[Any]:
     """The jobs of an answer: an object, or a list of them."""
     if not answer.strip():
         return []
     try:
         found = json.loads(answer)
     except (ValueError, RecursionError):
-        jobs = [_job(text) for text in _objects(answer)]
+        # In a thread: tens of megabytes of brackets take seconds, in which other jobs go on.
+        jobs = await asyncio.to_thread(_one_by_one, answer)
         if not jobs:
             log.error("the job queue's answer is no JSON; if it was a job, nobody will answer it")
         return jobs
     return found if isinstance(found, list) else [found]
+
+
+def _one_by_one(answer: bytes) -> list[Any]:
+    return [_job(text) for text in _objects(answer)]
 
 
 def _job(text: bytes) -> Any:
