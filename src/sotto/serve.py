@@ -15,6 +15,8 @@ from pathlib import Path
 
 from sotto import log
 from sotto.endpoint.config import Endpoint, EndpointError, load
+from sotto.endpoint.rules import JOB_TIMEOUT, LEAST_JOB_S
+from sotto.endpoint.shape import MARGIN_S
 from sotto.gateway.app import Gateway, GatewayOptions
 from sotto.gateway.pool import Pool
 
@@ -82,11 +84,19 @@ async def _serve(endpoint: Endpoint, options: GatewayOptions) -> int:
 
 
 def _pool(endpoint: Endpoint, gateway: Gateway) -> Pool:
+    filed = {**_job_timeout(endpoint), **endpoint.env}
+
     def environment(worker_id: str) -> dict[str, str]:
         # What somebody sets for this one run goes before what is filed.
-        return {**endpoint.env, **os.environ, **gateway.worker_environment(worker_id)}
+        return {**filed, **os.environ, **gateway.worker_environment(worker_id)}
 
     return Pool(endpoint, gateway.jobs, (sys.executable, str(HANDLER)), environment)
+
+
+def _job_timeout(endpoint: Endpoint) -> dict[str, str]:
+    """How long a job of the workers may run, as on RunPod; their own default if that is nothing."""
+    job_s = endpoint.timeout_s - MARGIN_S
+    return {JOB_TIMEOUT: f"{job_s:g}"} if job_s >= LEAST_JOB_S else {}
 
 
 class _Interruption:

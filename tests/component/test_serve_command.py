@@ -38,6 +38,17 @@ def endpoint(tmp_path: Path) -> Path:
     return path
 
 
+def children(pid: int) -> list[int]:
+    """The processes that this one has started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def environment(pid: int) -> dict[str, str]:
+    """What it was started with."""
+    entries = Path(f"/proc/{pid}/environ").read_text(encoding="utf-8").split("\0")
+    return dict(entry.split("=", 1) for entry in entries if "=" in entry)
+
+
 class Serving:
     """The command while it runs; `errors`: what it logs."""
 
@@ -171,6 +182,28 @@ def test_the_environment_of_the_command_goes_before_that_of_the_file(endpoint: P
     assert key == "$API_KEY"
     assert "sesame" not in one.log()
     assert "Traceback" not in one.log()
+
+
+@pytest.mark.parametrize(
+    ("filed", "given"),
+    [
+        ("timeout_s = 3600", "3585"),
+        ("timeout_s = 20", "5"),
+        ("timeout_s = 10", None),
+        ('timeout_s = 3600\nenv.SOTTO_JOB_TIMEOUT_S = "7"', "7"),
+    ],
+)
+def test_the_workers_stop_a_job_before_the_endpoint_does(
+    endpoint: Path, filed: str, given: str | None
+) -> None:
+    endpoint.write_text(f"{FAKE}\nworkers.min = 1\n{filed}\n", encoding="utf-8")
+    with serving(endpoint) as one:
+        one.greeting()
+        one.await_log("worker-1: ready")
+        environments = [environment(pid) for pid in children(one.process.pid)]
+        found = [env.get("SOTTO_JOB_TIMEOUT_S") for env in environments if "RUNPOD_POD_ID" in env]
+        assert found == [given]
+        assert one.stop(signal.SIGTERM) == 0, one.log()
 
 
 def test_a_second_interrupt_ends_it_at_once_and_leaves_no_worker(endpoint: Path) -> None:
