@@ -365,6 +365,7 @@ def test_answers_of_jobs_without_an_id_do_not_replace_each_other() -> None:
         ("https://s3.us-gov-west-1.amazonaws.com", "us-gov-west-1"),
         ("https://s3.cn-north-1.amazonaws.com.cn", "cn-north-1"),
         ("https://bucket.s3.eu-central-1.amazonaws.com", "eu-central-1"),
+        ("https://my-app-1.s3.eu-west-1.amazonaws.com", "eu-west-1"),
         ("https://s3api-eur-is-1.runpod.io/", "eur-is-1"),
         ("https://s3.us-west-004.backblazeb2.com", "us-west-004"),
         ("https://s3.eu-central-2.wasabisys.com", "eu-central-2"),

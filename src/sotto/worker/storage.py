@@ -153,9 +153,12 @@ def key_of(job_id: str) -> str:
 
 
 def region_of(endpoint_url: str) -> str:
-    """The region that the store's host names: `us-west-2` of `s3.us-west-2.amazonaws.com`."""
-    found = REGION_IN_HOST.search((urlsplit(endpoint_url).hostname or "").lower())
-    return found[0] if found else DEFAULT_REGION
+    """The region that the store's host names: `us-west-2` of `s3.us-west-2.amazonaws.com`.
+
+    A bucket's name, which may look like one, stands before it.
+    """
+    found = REGION_IN_HOST.findall((urlsplit(endpoint_url).hostname or "").lower())
+    return found[-1] if found else DEFAULT_REGION
 
 
 def _wrong(of_bucket: str, value: object) -> str | None:
