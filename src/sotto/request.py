@@ -6,6 +6,7 @@ Invariant: `parse` does no I/O, and what it returns needs no further check of it
 from __future__ import annotations
 
 import difflib
+import json
 import math
 import typing
 from collections.abc import Mapping, Sequence
@@ -83,8 +84,7 @@ def _options(given: Mapping[str, Any]) -> Options:
     refuse_unknown(given, Options.__struct_fields__)
     for field, value in given.items():
         if isinstance(value, str) and not _is_text(value):
-            told = _told(field, value)
-            raise RequestError(field, f"{told}: expected whole characters, not half of one")
+            raise _not_text({field: value})
     changed = dict(given)
     vad = changed.get("vad_parameters")
     if isinstance(vad, Mapping):
@@ -101,6 +101,8 @@ def _options(given: Mapping[str, Any]) -> Options:
         options = msgspec.convert(changed, Options)
     except msgspec.ValidationError as error:
         raise _refusal(error, given) from None
+    except UnicodeEncodeError:
+        raise _not_text(given) from None
     refuse_conflicts(given, options)
     return options
 
@@ -121,6 +123,15 @@ def _is_text(value: str) -> bool:
         return value.isascii() or bool(value.encode())
     except UnicodeEncodeError:
         return False
+
+
+def _not_text(given: Mapping[str, Any]) -> RequestError:
+    """Half a character somewhere in the value of a field: on its own, or in a list or an object."""
+    for field, value in given.items():
+        if not _is_text(json.dumps(value, ensure_ascii=False, default=repr)):
+            told = _told(field, value)
+            return RequestError(field, f"{told}: expected whole characters, not half of one")
+    return RequestError("input", "expected whole characters, not half of one")
 
 
 def _refusal(error: msgspec.ValidationError, given: Mapping[str, Any]) -> RequestError:

@@ -116,6 +116,12 @@ def test_a_percent_encoded_data_uri_is_decoded() -> None:
     assert decode_base64(text, "f") == SOUND
 
 
+def test_a_long_percent_encoded_data_uri_is_refused_undecoded() -> None:
+    told = refused("data:," + "%" * 20_000_000)
+    assert "20000000 percent-encoded characters, of which at most 200000 are taken" in told
+    assert "base64" in told
+
+
 def test_twenty_megabytes_are_decoded_and_checked_without_a_loop() -> None:
     data = bytes(15_000_000)
     text = base64.b64encode(data).decode()

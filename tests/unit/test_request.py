@@ -171,6 +171,22 @@ def test_a_huge_value_is_not_repeated_in_full(field: str) -> None:
         assert isinstance(said, Request) or len(str(said)) < 1500
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("clip_timestamps", ["\ud800"]),
+        ("suppress_tokens", ["\ud800"]),
+        ("vad_parameters", {"threshold": "\ud800"}),
+        ("temperature", [0, "\ud800"]),
+        ("channels", ["\ud800"]),
+    ],
+)
+def test_half_a_character_within_a_value_is_refused(field: str, value: object) -> None:
+    error = refused(**{field: value})
+    assert error.field.split(".")[0].split("[")[0] == field
+    assert str(error).isascii()
+
+
 @pytest.mark.parametrize("field", ["audio_path", "initial_prompt", "hotwords", "language"])
 def test_a_text_with_half_a_character_is_refused(field: str) -> None:
     error = refused(**{field: "caf\udce9"})

@@ -16,6 +16,8 @@ WHITE_SPACE = b" \t\r\n\f\v"
 DATA_URI = re.compile(r"\s*data:(?P<type>[^,]*),", re.IGNORECASE)
 BASE64_MARK = re.compile(r";\s*base64\s*\Z", re.IGNORECASE)
 NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/_\-" + WHITE_SPACE + rb"]")
+MOST_PERCENT_ENCODED = 200_000
+"""Characters; megabytes of them would take gigabytes to decode."""
 URL_SAFE_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 
 
@@ -23,10 +25,10 @@ def decode_base64(text: str, field: str) -> bytes:
     """Decode `text`, the value of the job's `field`, to bytes.
 
     Takes both base64 alphabets, with or without padding, with white space anywhere, alone or in a
-    `data:` URI; and `data:` URIs that are percent-encoded instead.
+    `data:` URI; and short `data:` URIs that are percent-encoded instead.
 
-    Raises RequestError for an empty text and for broken base64; positions count characters of
-    `text` from 0.
+    Raises RequestError for an empty text, a long percent-encoded one and broken base64; positions
+    count characters of `text` from 0.
     """
     uri = DATA_URI.match(text)
     if uri is None:
@@ -36,10 +38,21 @@ def decode_base64(text: str, field: str) -> bytes:
     elif BASE64_MARK.search(uri["type"]):
         data = _from_base64(text[uri.end() :], uri.end(), field)
     else:
-        data = unquote_to_bytes(text[uri.end() :])
+        data = _from_percents(text[uri.end() :], field)
     if not data:
         raise RequestError(field, "is empty; give the bytes of an audio file as base64")
     return data
+
+
+def _from_percents(text: str, field: str) -> bytes:
+    """Decode what is percent-encoded, in lists of a piece for each percent sign."""
+    if len(text) > MOST_PERCENT_ENCODED:
+        raise RequestError(
+            field,
+            f"{len(text)} percent-encoded characters, of which at most {MOST_PERCENT_ENCODED} are "
+            "taken; give the audio as base64, in a data: URI with ';base64' before the comma",
+        )
+    return unquote_to_bytes(text)
 
 
 def _from_base64(text: str, offset: int, field: str) -> bytes:
