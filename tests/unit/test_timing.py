@@ -167,6 +167,13 @@ def test_a_translation_is_spread_over_the_voices_by_length():
     assert times(words) == [(1.0, 1.667), (5.0, 6.0)]
 
 
+def test_a_translation_that_stayed_in_a_language_without_spaces_is_spread_by_its_characters():
+    words = spread("你好世界。", [Span(0, 4 * RATE)])
+    assert [word.text for word in words] == ["你", "好", "世", "界。"]
+    assert times(words)[0] == (0.0, 0.8)
+    assert times(words)[-1] == (2.4, 4.0)
+
+
 @pytest.mark.parametrize("text", ["", "  \n "])
 def test_an_empty_translation_has_no_words(text: str):
     assert spread(text, [Span(0, RATE)]) == []

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sotto.languages import WITHOUT_SPACES
-from sotto.transcript.scripts import UNSPACED, characters, may_part
+from sotto.transcript.scripts import may_part, units
 from sotto.transcript.scripts import width as columns
 from sotto.transcript.segments import Segment
 
@@ -81,7 +81,9 @@ def _pieces(segment: Segment) -> list[_Piece]:
     """The segment's words; without words, those of its text, each with its share of the time."""
     if segment.words:
         return [_Piece(word.text, word.start_s, word.end_s) for word in segment.words]
-    parts = _parts(segment)
+    # The language is that of the speech: a text in another script may be its translation.
+    unspaced = segment.language in WITHOUT_SPACES
+    parts = units(segment.text) if unspaced else re.findall(r"\s*\S+", segment.text)
     letters = sum(map(len, parts))
     pieces, said = [], 0
     for part in parts:
@@ -89,17 +91,6 @@ def _pieces(segment: Segment) -> list[_Piece]:
         said += len(part)
         pieces.append(_Piece(part, start_s, _share(segment, said / letters)))
     return pieces
-
-
-def _parts(segment: Segment) -> list[str]:
-    """What may stand in a line by itself: words, or characters where there are no spaces."""
-    parts: list[str] = re.findall(r"\s*\S+", segment.text)
-    if segment.language not in WITHOUT_SPACES:
-        return parts
-    # The language is that of the speech: a text in another script may be its translation.
-    return [
-        one for part in parts for one in (characters(part) if UNSPACED.search(part) else [part])
-    ]
 
 
 def _share(segment: Segment, share: float) -> float:

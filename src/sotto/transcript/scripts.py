@@ -60,6 +60,14 @@ def characters(text: str) -> list[str]:
     return found
 
 
+def units(text: str) -> list[str]:
+    """What may stand in a line by itself: words, or characters where there are no spaces."""
+    parts: list[str] = re.findall(r"\s*\S+", text)
+    return [
+        one for part in parts for one in (characters(part) if UNSPACED.search(part) else [part])
+    ]
+
+
 def spaced(before: str, after: str) -> bool:
     """Does a space stand between these two characters where one sentence ends before another?"""
     return not (UNSPACED.match(before) or UNSPACED.match(after))

@@ -10,7 +10,6 @@ voice starts, and the last one ends where it ends.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -18,6 +17,7 @@ from itertools import groupby
 from sotto.audio.pcm import RATE, Span
 from sotto.audio.windows import Stretch, Window, voices_in
 from sotto.engine.base import TimedWord
+from sotto.transcript.scripts import units
 
 REACH_S = 0.4
 """A word that ends farther than this from every voice is left where the model heard it."""
@@ -60,9 +60,10 @@ def place(words: Sequence[TimedWord], window: Window) -> list[PlacedWord]:
 def spread(text: str, voices: Sequence[Span]) -> list[PlacedWord]:
     """Give the words of a text without alignment the time of the voices, by their length.
 
+    Characters are its words where it has no spaces: a model may leave its translation to others.
     A word whose share reaches over a pause is given to the side that has more of it.
     """
-    parts = re.findall(r"\s*\S+", text)
+    parts = units(text)
     spoken_s = sum(voice.end - voice.start for voice in voices) / RATE
     letters = sum(map(len, parts))
     placed, said = [], 0
