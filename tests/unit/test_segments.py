@@ -245,6 +245,16 @@ def test_the_parts_of_a_translation_come_in_the_order_of_time():
     assert (segments[2].start_s, segments[3].end_s) == (16, 20)
 
 
+def test_a_translation_asked_for_again_on_both_sides_stands_on_both_sides():
+    first = voiced(part("x " * 60, translation=" Two. Three."), (0, 2), (3, 6), (7, 10), (11, 18))
+    second = voiced(part("x " * 60, translation=" One. Four five six seven."), (0, 2), (11, 18))
+    assembly = Assembly(pause_s=math.inf, with_words=False)
+    segments = [*assembly.add(translated_words([first, second])), *assembly.finish()]
+    assert texts(segments) == ["One.", "Two.", "Three.", "Four five six seven."]
+    assert [s.start_s for s in segments] == [0, 3, 7, 11]
+    assert segments[-1].end_s == 18
+
+
 # What a segment says of its window.
 
 

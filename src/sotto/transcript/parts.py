@@ -61,16 +61,17 @@ def _own(part: Part, following: Part | None) -> Window:
 
 
 def translated_words(parts: Sequence[Part]) -> list[tuple[PlacedWord, Part]]:
-    """The words of the parts' translations, each spread by length over what it answers for."""
-    texts = [
-        [
-            (word, part)
-            for word in spread(part.decoded.translation or "", _answered(part, following))
-        ]
+    """The words of the parts' translations, each spread by length over what it answers for.
+
+    In order of time: what was asked for again may lie on both sides of what was heard at first.
+    """
+    words = [
+        (word, part)
         for part, following in zip_longest(parts, parts[1:])
+        for word in spread(part.decoded.translation or "", _answered(part, following))
     ]
-    texts.sort(key=lambda text: text[0][0].start_s if text else 0.0)
-    return list(chain.from_iterable(texts))
+    words.sort(key=lambda placed: placed[0].start_s)
+    return words
 
 
 def _answered(part: Part, following: Part | None) -> Sequence[Span]:
