@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from sotto.audio.features import LogMel, log_mel
 from sotto.audio.windows import Window, narrowed
-from sotto.engine.base import PROMPT, Ask, Decoded, Decoding, Thresholds, distrusted
+from sotto.engine.base import PROMPT, Ask, Decoded, Decoding, Draft, Thresholds, distrusted
 from sotto.engine.batcher import Batcher
 from sotto.language import VOTES, Language
 from sotto.request import Request
@@ -90,7 +90,7 @@ class Asker:
         parts = [Part(window, decoded)]
         for _ in range(ROUNDS):
             missing = uncovered(window, decoded.words) if decoded.words else []
-            if not missing:
+            if not missing or self._is_cut_off(decoded.draft):
                 break
             pad_s = self._request.options.vad_parameters.speech_pad_ms / 1000
             rest = narrowed(window, missing, pad_s)
@@ -100,6 +100,11 @@ class Asker:
             decoded = await self._once_more(window, decoded.language)
             parts.append(Part(window, decoded))
         return parts
+
+    def _is_cut_off(self, draft: Draft) -> bool:
+        """Does the text end where the job wants it to, and not where the model does?"""
+        most = self._decoding.max_new_tokens
+        return most is not None and len(draft.tokens) >= most
 
     async def _in_its_language(self, index: int, ask: Ask) -> Decoded:
         """Decode in the job's language; while that is open, in what the window sounds like."""

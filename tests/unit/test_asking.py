@@ -334,6 +334,13 @@ def test_the_rest_is_not_asked_for_without_end(asked_again):
     assert covered(parts)[:3] == [(0, 30), (2, 30), (4, 30)]
 
 
+def test_speech_behind_the_most_tokens_that_a_job_wants_is_not_asked_for_again(asked_again):
+    parts, asks = asked_again(EndsEarly(), 20, max_new_tokens=EndsEarly.most)
+    assert len(parts) == len(asks) == 1
+    parts, _ = asked_again(EndsEarly(), 20, max_new_tokens=EndsEarly.most + 1)
+    assert len(parts) == 4
+
+
 def test_nothing_is_made_up_of_a_rest_that_is_doubtful(asked_again):
     engine = EndsEarly()
     engine.doubts = frozenset({2})
