@@ -109,7 +109,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ] = 0
     max_new_tokens: Annotated[
         Annotated[int, Meta(ge=1, le=444)] | None,
-        Meta(description="Tokens of one window at most; not given: all that fit."),
+        Meta(
+            description="Tokens of one window at most; not given: all that fit. Speech behind "
+            "them is not asked for again."
+        ),
     ] = None
     initial_prompt: Annotated[
         str | None, Meta(description="Text that precedes the first window.")
@@ -127,7 +130,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         float, Meta(description="A text that compresses better than this is decoded again.")
     ] = 2.4
     logprob_threshold: Annotated[
-        float, Meta(description="A text with an average log-probability below is decoded again.")
+        float,
+        Meta(description="A transcription with an average log-probability below is decoded again."),
     ] = -1.0
     no_speech_threshold: Annotated[
         float,

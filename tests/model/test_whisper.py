@@ -256,6 +256,41 @@ def test_a_translation_comes_from_the_same_encoding(base: Whisper, heard, alone)
     assert result.draft.tokens == alone[SPANISH].draft.tokens
 
 
+def test_a_translation_that_repeats_itself_is_tried_again_where_temperatures_are_left(
+    base: Whisper, heard, alone, monkeypatch: pytest.MonkeyPatch
+):
+    spoken, english, searched = alone[SPANISH].draft.text.strip(), [], []
+    searching = base._search
+
+    def ratio(text: str) -> float:
+        if text == spoken:
+            return 1.0
+        english.append(text)
+        return 3.0 if len(english) == 1 else 1.0
+
+    def search(asks, encoded, languages, task):
+        searched.append((task, asks[0].temperature, len(asks)))
+        return searching(asks, encoded, languages, task)
+
+    monkeypatch.setattr(whisper, "compression_ratio", ratio)
+    monkeypatch.setattr(base, "_search", search)
+    asked = replace(heard[SPANISH].asked, translate=True, temperatures=(0.0, 0.4, 0.8))
+    result = one(base, asked)
+    assert searched == [("transcribe", 0.0, 1), ("translate", 0.0, 1), ("translate", 0.4, 1)]
+    assert result.translation.strip() == english[1]
+    assert (result.draft.tokens, result.draft.temperature) == (alone[SPANISH].draft.tokens, 0.0)
+
+
+def test_a_translation_that_always_repeats_itself_is_the_most_probable_one(
+    base: Whisper, heard, alone, monkeypatch: pytest.MonkeyPatch
+):
+    spoken = alone[SPANISH].draft.text.strip()
+    plain = one(base, replace(heard[SPANISH].asked, translate=True)).translation
+    monkeypatch.setattr(whisper, "compression_ratio", lambda text: 1.0 if text == spoken else 3.0)
+    hot = replace(heard[SPANISH].asked, translate=True, temperatures=(0.0, 1.0))
+    assert one(base, hot).translation == plain
+
+
 # Prompts and room.
 
 

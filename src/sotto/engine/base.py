@@ -217,8 +217,12 @@ def distrusted(draft: Draft, thresholds: Thresholds) -> bool:
     """
     if is_silence(draft, thresholds):
         return False
-    repetitive = draft.compression_ratio > thresholds.compression_ratio
-    return repetitive or draft.avg_logprob < thresholds.logprob
+    return is_repetitive(draft, thresholds) or draft.avg_logprob < thresholds.logprob
+
+
+def is_repetitive(draft: Draft, thresholds: Thresholds) -> bool:
+    """Does the text go round in circles?"""
+    return draft.compression_ratio > thresholds.compression_ratio
 
 
 def is_silence(draft: Draft, thresholds: Thresholds) -> bool:
@@ -232,6 +236,6 @@ def best(drafts: Sequence[Draft], thresholds: Thresholds) -> Draft:
 
     Its temperature is that of the last try, as in faster-whisper.
     """
-    usable = [d for d in drafts if d.compression_ratio <= thresholds.compression_ratio]
+    usable = [draft for draft in drafts if not is_repetitive(draft, thresholds)]
     kept = max(usable or drafts, key=lambda draft: draft.avg_logprob)
     return replace(kept, temperature=drafts[-1].temperature)

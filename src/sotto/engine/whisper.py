@@ -19,7 +19,17 @@ from faster_whisper import WhisperModel
 from numpy.typing import NDArray
 
 from sotto.engine import arena
-from sotto.engine.base import Ask, Decoded, Decoding, Draft, TimedWord, best, distrusted, is_silence
+from sotto.engine.base import (
+    Ask,
+    Decoded,
+    Decoding,
+    Draft,
+    TimedWord,
+    best,
+    distrusted,
+    is_repetitive,
+    is_silence,
+)
 from sotto.engine.devices import Batching
 from sotto.engine.failures import is_short_of_memory, translated
 from sotto.engine.noise import noise
@@ -269,15 +279,39 @@ class Whisper:
         languages: Sequence[tuple[str, float]],
         kept: dict[int, Draft],
     ) -> dict[int, str]:
-        """English texts. A window that is tried again is translated when its text is believed."""
-        if not kept:
+        """English texts. A window that is tried again is translated when its text is believed.
+
+        A translation that repeats itself is tried again here, at the temperatures that are left.
+        """
+        texts: dict[int, str] = {}
+        for row, draft in self._translated(asks, encoded, languages, list(kept)).items():
+            drafts, tries = [draft], asks
+            while is_repetitive(drafts[-1], asks[row].thresholds) and not tries[row].is_last_try:
+                tried = (*tries[row].drafts, drafts[-1])
+                left = asks[row].temperatures
+                tries = [replace(ask, temperatures=left, drafts=tried) for ask in asks]
+                drafts.append(self._translated(tries, encoded, languages, [row])[row])
+            texts[row] = best(drafts, asks[row].thresholds).text
+        return texts
+
+    def _translated(
+        self,
+        asks: Sequence[Ask],
+        encoded: Any,
+        languages: Sequence[tuple[str, float]],
+        rows: Sequence[int],
+    ) -> dict[int, Draft]:
+        """An English text of each of these rows, at the temperature of the asks."""
+        if not rows:
             return {}
-        called, some = self._rows(encoded, list(kept), len(asks))
+        called, some = self._rows(encoded, rows, len(asks))
         results = self._search(
             [asks[row] for row in called], some, [languages[row] for row in called], "translate"
         )
-        texts = (self._tokens.text(tuple(result.sequences_ids[0])) for result in results)
-        return dict(zip(called, texts, strict=True))
+        drafts = {
+            row: self._draft(asks[row], one) for row, one in zip(called, results, strict=True)
+        }
+        return {row: drafts[row] for row in rows}
 
     def _align(
         self,
