@@ -40,9 +40,10 @@ class Asker:
         self, request: Request, batcher: Batcher, threads: Executor, job: Hashable
     ) -> None:
         options = request.options
-        self.language = Language(
-            options.language, votes=1 if options.condition_on_previous_text else VOTES
-        )
+        given = options.language
+        if given is not None and not batcher.engine.multilingual:
+            given = "en"  # which is what such a model decodes, whatever it is told
+        self.language = Language(given, votes=1 if options.condition_on_previous_text else VOTES)
         """The job's language; with `multilingual` that of its first window."""
         self._request = request
         self._batcher = batcher

@@ -251,4 +251,5 @@ def test_an_english_model_takes_any_request_and_answers_in_english(
 ):
     (transcript,) = transcribed_by_tiny(clip("en-young-man"), language="fr", translate=True)
     assert "young man" in text(transcript)
+    assert transcript.language.code == "en"
     assert transcript.translation

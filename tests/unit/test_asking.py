@@ -38,6 +38,14 @@ def test_a_given_language_is_asked_for_in_every_window_from_the_start(decode):
     assert {result.language for _, result in results} == {"ru"}
 
 
+def test_a_model_that_knows_only_english_is_asked_for_english_whatever_is_given(decode):
+    gate = Gate()
+    gate.open()
+    results, _ = decode(windows(2), FakeEngine(fault=gate, multilingual=False), language="fr")
+    assert {one.language for call in gate.calls for one in call} == {"en"}
+    assert {result.language for _, result in results} == {"en"}
+
+
 def test_an_initial_prompt_stands_before_the_first_window_only(decode):
     gate = Gate()
     gate.open()

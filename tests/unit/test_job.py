@@ -582,6 +582,8 @@ def test_a_model_that_knows_only_english_says_what_it_cannot_do(
     monkeypatch.setattr("sotto.engines.build", lambda *_: english)
     answer = run(open_service(), embedded(language="fr", translate=True))
     assert answer["model"] == "tiny.en"
+    assert (answer["detected_language"], answer["language_probability"]) == ("en", 1.0)
+    assert {segment["language"] for segment in answer["segments"]} == {"en"}
     assert answer["warnings"] == [
         "language: model 'tiny.en' knows only English",
         "translate: model 'tiny.en' cannot; the translation is the transcription",
