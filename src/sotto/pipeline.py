@@ -73,7 +73,7 @@ async def transcribe(
         async with aclosing(merged(spoken)) as segments:
             async for segment in segments:
                 yield transcript.keep(segment)
-        transcript.finish()
+        transcript.finish(clips(request))
         transcript.laps.end("engine")
 
 

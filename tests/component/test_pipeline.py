@@ -260,6 +260,18 @@ def test_a_clip_far_beyond_the_end_is_no_failure(workplace: Workplace):
         assert finish(collected(request, workplace())) == []
 
 
+@pytest.mark.parametrize("channels", ["mix", "split"])
+def test_clips_that_begin_behind_the_end_of_the_audio_are_told_once(workplace, channels: str):
+    transcript = Transcript()
+    audio = conversation("en-dashwood", "en-young-man")
+    request = job(audio, channels=channels, clip_timestamps="1,2,3600,3601,7200")
+    finish(consume(transcribe(request, workplace(), transcript)))
+    assert transcript.warnings == [
+        "clip_timestamps: 2 of 3 clips begin behind the end of the audio "
+        f"({transcript.duration_s:.1f} s)"
+    ]
+
+
 def test_of_a_file_that_breaks_off_the_answer_says_so(workplace: Workplace):
     transcript, audio = Transcript(), clip("en-busy").path.read_bytes()
     finish(consume(transcribe(job(broken_off(audio)), workplace(), transcript)))

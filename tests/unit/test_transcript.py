@@ -128,6 +128,24 @@ def test_windows_judged_silent_are_told_in_a_warning(count: int, says: str):
     assert "no_speech_threshold" in transcript.warnings[1]
 
 
+@pytest.mark.parametrize(
+    ("starts_s", "told"),
+    [
+        ([], []),
+        ([0.0], []),
+        ([1.0, 1.4999], []),
+        ([1.5], ["1 of 1 clips begins behind the end of the audio (1.5 s)"]),
+        ([0.5, 2.0], ["1 of 2 clips begins behind the end of the audio (1.5 s)"]),
+        ([0.5, 2.0, 9e8], ["2 of 3 clips begin behind the end of the audio (1.5 s)"]),
+    ],
+)
+def test_a_clip_behind_the_end_is_told_in_a_warning(starts_s: list[float], told: list[str]):
+    transcript = Growing()
+    list(transcript.only.measure(iter([np.zeros(RATE * 3 // 2, np.float32)])))
+    transcript.finish([Span(round(s * RATE), round((s + 1) * RATE)) for s in starts_s])
+    assert transcript.warnings == [f"clip_timestamps: {text}" for text in told]
+
+
 def test_speech_that_got_no_words_is_counted():
     transcript = Growing()
     transcript.add(part("one two three four", spoken_s=10.0))

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from sotto.audio.pcm import RATE, Pcm, PcmBlocks
+from sotto.audio.pcm import RATE, Pcm, PcmBlocks, Span
 from sotto.language import Language
 from sotto.meter import Laps, Meter
 from sotto.transcript.coverage import uncovered
@@ -90,12 +90,20 @@ class Transcript:
         self.segments.append(replace(segment, id=len(self.segments) + 1))
         return self.segments[-1]
 
-    def finish(self) -> None:
-        """Say what there is to say about the job as a whole."""
+    def finish(self, clips: Sequence[Span] = ()) -> None:
+        """Say what there is to say about the job as a whole; `clips`: what was wanted of it."""
         broken_off = next((track.broken_off for track in self.tracks if track.broken_off), None)
         if broken_off:
             self.warnings.append(
                 f"audio: it cannot be read beyond {self.duration_s:.1f} s: {broken_off}"
+            )
+        # The file's own claim is none to rely on; how long it is has been decoded by now.
+        behind = sum(clip.start >= round(self.duration_s * RATE) for clip in clips)
+        if behind:
+            begin = "begins" if behind == 1 else "begin"
+            self.warnings.append(
+                f"clip_timestamps: {behind} of {len(clips)} clips {begin} behind the end of the "
+                f"audio ({self.duration_s:.1f} s)"
             )
         silent = sum(track.silent for track in self.tracks)
         if silent:
