@@ -257,6 +257,36 @@ def test_vtt_escapes_what_the_standard_reserves(text: str, escaped: str) -> None
     assert html.unescape(caption.raw_text) == text
 
 
+# Channels
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("plain_text", "Hello. Yes?"),
+        ("formatted_text", "[0] Hello.\n[1] Yes?"),
+        (
+            "srt",
+            "1\n00:00:00,000 --> 00:00:01,000\n[0] Hello.\n\n"
+            "2\n00:00:01,000 --> 00:00:02,000\n[1] Yes?\n",
+        ),
+        (
+            "vtt",
+            "WEBVTT\n\n00:00:00.000 --> 00:00:01.000\n<v Channel 0>Hello.\n\n"
+            "00:00:01.000 --> 00:00:02.000\n<v Channel 1>Yes?\n",
+        ),
+        ("tsv", "start\tend\ttext\n0\t1000\t[0] Hello.\n1000\t2000\t[1] Yes?\n"),
+    ],
+)
+def test_a_text_says_which_channel_it_is_of_but_for_running_text(name: str, written: str) -> None:
+    spoken = [segment(" Hello.", 0.0, 1.0, channel=0), segment(" Yes?", 1.0, 2.0, channel=1)]
+    assert render(name, spoken) == written
+
+
+def test_json_has_the_channel_of_each_segment() -> None:
+    assert [shown["channel"] for shown in read_json([segment("a", channel=1)])] == [1]
+
+
 # TSV and JSON
 
 

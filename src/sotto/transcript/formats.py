@@ -81,7 +81,9 @@ def vtt(segments: Sequence[Segment], lines: Lines | None = None) -> str:
 
 def tsv(segments: Sequence[Segment], _: Lines | None = None) -> str:
     """Start and end in milliseconds, and the text, separated by tabs."""
-    rows = (f"{cue.start_ms}\t{cue.end_ms}\t{cue.text}\n" for cue in cues(segments))
+    rows = (
+        f"{cue.start_ms}\t{cue.end_ms}\t{_label(cue.channel)}{cue.text}\n" for cue in cues(segments)
+    )
     return "".join(("start\tend\ttext\n", *rows))
 
 
