@@ -72,7 +72,12 @@ def _add_transcribe(parser: argparse.ArgumentParser) -> None:
         metavar="LIST",
         help=f"write files: {', '.join(EXTENSIONS)}, separated by commas; else the text is printed",
     )
-    add("--output-dir", type=Path, metavar="DIR", help="where to write; else beside the audio")
+    add(
+        "--output-dir",
+        type=Path,
+        metavar="DIR",
+        help="where to write, with --format; else beside the audio",
+    )
     add("--model", help="name of the model; else SOTTO_MODEL or base")
     add("--language", metavar="CODE", help="spoken language; else it is detected")
     add("--translate", action="store_true", help="give the English translation instead")

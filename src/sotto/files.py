@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     log.configure("warning")
     try:
         settings = _settings(args)
-        formats = _formats(args.format)
+        formats = _formats(args)
         options = _options(args, formats)
         targets = find_targets(args.inputs, args.output_dir)
     except (SettingsError, TargetError, SottoError) as error:
@@ -108,11 +108,15 @@ def _named(pairs: Sequence[str]) -> dict[str, Any]:
     return options
 
 
-def _formats(text: str | None) -> tuple[str, ...]:
-    names = tuple(name.strip().lower() for name in (text or "").split(",") if name.strip())
+def _formats(args: argparse.Namespace) -> tuple[str, ...]:
+    """The formats to write; none prints the text. Raises TargetError."""
+    text: str = args.format or ""
+    names = tuple(name.strip().lower() for name in text.split(",") if name.strip())
     for name in names:
         if name not in EXTENSIONS:
             raise TargetError(f"--format: {name!r} is not one of {', '.join(EXTENSIONS)}")
+    if args.output_dir is not None and not names:
+        raise TargetError("--output-dir goes with --format")
     return names
 
 

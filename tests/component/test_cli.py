@@ -61,6 +61,8 @@ def below(folder: Path) -> list[str]:
     [
         (["--format", "doc"], "--format: 'doc' is not one of txt, srt, vtt, tsv, json"),
         (["--format", "srt,,pdf"], "--format: 'pdf' is not one of txt, srt, vtt, tsv, json"),
+        (["--output-dir", "out"], "--output-dir goes with --format"),
+        (["--output-dir", "out", "--format", ","], "--output-dir goes with --format"),
         (["--option", "beam_size"], "--option: 'beam_size': expected NAME=VALUE"),
         (["--option", "beam_size=many"], "beam_size: 'many': expected int"),
         (["--option", "beam_size=0"], "beam_size: 0: expected int >= 1"),
