@@ -30,13 +30,24 @@ LANGUAGES = {
     "vi": "vietnamese", "yi": "yiddish", "yo": "yoruba", "yue": "cantonese", "zh": "chinese",
 }  # fmt: skip
 
+OTHER_NAMES = {
+    "american": "en", "bahasa indonesia": "id", "british": "en", "castilian": "es", "čeština": "cs",
+    "dansk": "da", "deutsch": "de", "español": "es", "farsi": "fa", "filipino": "tl",
+    "flemish": "nl", "français": "fr", "italiano": "it", "magyar": "hu", "mandarin": "zh",
+    "nederlands": "nl", "norsk": "no", "polski": "pl", "português": "pt", "română": "ro",
+    "suomi": "fi", "svenska": "sv", "tiếng việt": "vi", "turkce": "tr", "türkçe": "tr",
+    "ελληνικά": "el", "русский": "ru", "українська": "uk", "עברית": "he", "العربية": "ar",
+    "हिन्दी": "hi", "ไทย": "th", "中文": "zh", "日本語": "ja", "한국어": "ko",
+}  # fmt: skip
+"""What else languages are called, most of them by those who speak them; only to suggest a code."""
+
 WITHOUT_SPACES = frozenset({"zh", "ja", "th", "lo", "my", "yue", "km", "bo"})
 """Languages whose words are split at every character: those of which faster_whisper.tokenizer says
 so, and Khmer and Tibetan, of which it would make one word a window."""
 
 LONGEST = 60
 """No name of a language is longer."""
-_CODES = {name: code for code, name in LANGUAGES.items()}
+_CODES = {**OTHER_NAMES, **{name: code for code, name in LANGUAGES.items()}}
 
 
 def suggest(wrong: str) -> str | None:

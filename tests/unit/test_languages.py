@@ -7,7 +7,7 @@ from faster_whisper.tokenizer import _LANGUAGE_CODES
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sotto.languages import LANGUAGES, WITHOUT_SPACES, suggest
+from sotto.languages import LANGUAGES, LONGEST, OTHER_NAMES, WITHOUT_SPACES, suggest
 
 
 def test_the_codes_are_those_of_the_tokenizer() -> None:
@@ -16,6 +16,17 @@ def test_the_codes_are_those_of_the_tokenizer() -> None:
 
 def test_no_two_codes_have_one_name() -> None:
     assert len(set(LANGUAGES.values())) == len(LANGUAGES)
+
+
+def test_other_names_are_those_of_languages_and_no_names_twice() -> None:
+    assert set(OTHER_NAMES.values()) <= set(LANGUAGES)
+    assert not set(OTHER_NAMES) & (set(LANGUAGES) | set(LANGUAGES.values()))
+    assert all(len(name) <= LONGEST for name in OTHER_NAMES)
+
+
+@pytest.mark.parametrize(("name", "code"), OTHER_NAMES.items())
+def test_what_its_speakers_call_a_language_is_not_taken_for_another(name: str, code: str) -> None:
+    assert suggest(name) == suggest(f" {name.upper()}") == code
 
 
 def test_languages_without_spaces_are_languages() -> None:
@@ -36,6 +47,13 @@ def test_languages_without_spaces_are_languages() -> None:
         ("germany", "de"),
         ("norvegian", "no"),
         ("haitian creole", "ht"),
+        ("deutch", "de"),
+        ("norsk", "no"),
+        ("american", "en"),
+        ("espanol", "es"),
+        ("francais", "fr"),
+        ("portugues", "pt"),
+        ("turkce", "tr"),
     ],
 )
 def test_what_was_meant_is_suggested(wrong: str, meant: str) -> None:
