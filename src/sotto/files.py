@@ -19,7 +19,8 @@ import msgspec
 from tqdm import tqdm
 
 from sotto import log
-from sotto.errors import InternalError, SottoError
+from sotto.errors import InternalError, SottoError, UnknownModel
+from sotto.models import catalogue
 from sotto.pipeline import transcribe
 from sotto.request import Request, parse
 from sotto.settings import Settings, SettingsError
@@ -126,10 +127,11 @@ async def _run(
     """Transcribe all targets, a few at once. Gives back how many failed."""
     workshop = Workshop(settings)
     room = asyncio.Semaphore(AT_ONCE)
+    hint = _download_hint(options.get("model") or settings.model, settings.model_download)
 
     async def one(target: Target) -> bool:
         async with room:
-            return await _transcribe(target, workshop, options, formats, len(targets) > 1)
+            return await _transcribe(target, workshop, options, formats, len(targets) > 1, hint)
 
     try:
         done = await asyncio.gather(*(one(target) for target in targets))
@@ -144,8 +146,12 @@ async def _transcribe(
     options: dict[str, Any],
     formats: Sequence[str],
     named: bool,
+    hint: str,
 ) -> bool:
-    """Transcribe one target and write its formats; without any, print its text, `named` or not."""
+    """Transcribe one target and write its formats; without any, print its text, `named` or not.
+
+    `hint`: what else to say of a model that is not here.
+    """
     try:
         request = parse({**target.source, **options})
         transcript = await _watched(target, request, workshop)
@@ -157,7 +163,8 @@ async def _transcribe(
         for name in formats:
             save(target, name, render(EXTENSIONS[name], segments, request.lines))
     except (SottoError, OSError) as error:
-        tqdm.write(f"{target.name}: {error}", file=sys.stderr)
+        more = hint if isinstance(error, UnknownModel) else ""
+        tqdm.write(f"{target.name}: {error}{more}", file=sys.stderr)
         return False
     except Exception:
         logger.exception("%s: %s", target.name, InternalError.code)
@@ -165,6 +172,14 @@ async def _transcribe(
     for warning in transcript.warnings:
         tqdm.write(f"{target.name}: warning: {warning}", file=sys.stderr)
     return True
+
+
+def _download_hint(name: str, downloads: bool) -> str:
+    """What --download could do for a person whose model `name` is not here."""
+    models = catalogue.load()
+    if downloads:
+        return f"; --download fetches {', '.join(models)}"
+    return f"; --download fetches {name!r}" if catalogue.canonical(name) in models else ""
 
 
 async def _watched(target: Target, request: Request, workshop: Workshop) -> Transcript:

@@ -19,6 +19,7 @@ from tests.speech_data import clip
 from sotto import __version__, cli
 from sotto.engine.base import Ask
 from sotto.engine.fake import FakeEngine
+from sotto.models import catalogue
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEECH = clip("en-young-man").path
@@ -159,7 +160,29 @@ def test_a_model_that_is_not_here_is_told(
     assert transcribe(*speech(folder, "a.ogg"), "--model", "large-v9") == 1
     err = capsys.readouterr().err
     assert "large-v9" in err
+    assert "--download" not in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("name", ["large-v3", "large"])
+def test_of_a_model_that_could_be_downloaded_it_is_told_how(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("SOTTO_ENGINE", "whisper")
+    monkeypatch.setenv("SOTTO_WEIGHTS_DIR", str(folder))
+    monkeypatch.setenv("HF_HUB_CACHE", str(folder))
+    assert transcribe(*speech(folder, "a.ogg"), "--model", name) == 1
+    assert capsys.readouterr().err.rstrip().endswith(f"; --download fetches '{name}'")
+
+
+def test_a_download_of_a_model_that_there_is_not_names_those_there_are(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOTTO_ENGINE", "whisper")
+    monkeypatch.setenv("SOTTO_WEIGHTS_DIR", str(folder))
+    assert transcribe(*speech(folder, "a.ogg"), "--model", "large-v9", "--download") == 1
+    fetches = capsys.readouterr().err.partition("; --download fetches ")[2]
+    assert fetches.strip().split(", ") == list(catalogue.load())
 
 
 def test_a_failure_after_one_format_leaves_no_half_written_file(
