@@ -88,7 +88,8 @@ def _add_transcribe(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="any option of a job's input, such as beam_size=1; may be repeated",
+        help="any option of a job's input, such as beam_size=1; may be repeated; VALUE is read as "
+        "JSON, and as text if it is none or if the option takes text, as initial_prompt=1984 does",
     )
 
 

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import sys
+import typing
 from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Any
@@ -21,6 +22,7 @@ from tqdm import tqdm
 from sotto import log
 from sotto.errors import InternalError, SottoError, UnknownModel
 from sotto.models import catalogue
+from sotto.options import Options
 from sotto.pipeline import transcribe
 from sotto.request import Request, parse
 from sotto.settings import Settings, SettingsError
@@ -92,7 +94,7 @@ def _options(args: argparse.Namespace, formats: Sequence[str]) -> dict[str, Any]
 
 
 def _named(pairs: Sequence[str]) -> dict[str, Any]:
-    """The options given as NAME=VALUE; a value that is not JSON is text. Raises TargetError."""
+    """The options given as NAME=VALUE. Raises TargetError."""
     options: dict[str, Any] = {}
     for text in pairs:
         name, equals, value = text.partition("=")
@@ -102,11 +104,24 @@ def _named(pairs: Sequence[str]) -> dict[str, Any]:
             raise TargetError(f"--option: {name!r} is given by {GIVEN_OTHERWISE[name]}")
         if name in ONLY_ON_A_WORKER:
             raise TargetError(f"--option: {name!r} acts on a worker alone")
-        try:
-            options[name] = json.loads(value)
-        except ValueError:
-            options[name] = value
+        options[name] = _value(name, value)
     return options
+
+
+def _value(name: str, text: str) -> Any:
+    """What is given for an option: JSON, or text if it is none.
+
+    Text, too, where the option takes texts and nothing of the kind that the JSON is: a prompt may
+    be a year. A list or an object is one all the same, and refused where it does not belong.
+    """
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    hint = typing.get_type_hints(Options).get(name)
+    kinds = typing.get_args(hint) or (hint,)
+    is_plain = value is not None and not isinstance(value, list | dict)
+    return text if is_plain and str in kinds and type(value) not in kinds else value
 
 
 def _formats(args: argparse.Namespace) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from sotto import __version__, cli
 from sotto.engine.base import Ask
 from sotto.engine.fake import FakeEngine
 from sotto.models import catalogue
+from sotto.request import Request, parse
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEECH = clip("en-young-man").path
@@ -75,6 +76,10 @@ def below(folder: Path) -> list[str]:
         (["--option", "upload=true"], "--option: 'upload' acts on a worker alone"),
         (["--option", "upload_url=x"], "--option: 'upload_url' acts on a worker alone"),
         (["--option", "upload_headers={}"], "--option: 'upload_headers' acts on a worker alone"),
+        (["--option", "initial_prompt=[1984]"], "initial_prompt: [1984]: expected str"),
+        (["--option", 'hotwords={"a": 1}'], "hotwords: {'a': 1}: expected str"),
+        (["--option", "clip_timestamps=true"], "clip_timestamps: 'true': expected rising seconds"),
+        (["--option", "suppress_tokens=1.5"], "suppress_tokens: '1.5': expected token ids"),
         (["--option", 'vad_parameters={"treshold": 1}'], "vad_parameters.treshold: no such option"),
         (["--language", "english"], "language: 'english' is not a Whisper language code; did you"),
     ],
@@ -256,6 +261,35 @@ def test_options_act(folder: Path) -> None:
     assert transcribe(*files, "--format", "json", *flags) == 0
     (whole_window,) = json.loads((folder / "a.json").read_text())["segments"]
     assert "words" not in whole_window
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("initial_prompt=1984", "1984"),
+        ("initial_prompt=null", None),
+        ('initial_prompt="1984"', "1984"),
+        ("hotwords=Infinity", "Infinity"),
+        ("hotwords=true", "true"),
+        ("hotwords=007", "007"),
+        ("clip_timestamps=1", "1"),
+        ("clip_timestamps=1e0", "1e0"),
+        ("clip_timestamps=null", "0"),
+        ("clip_timestamps=[1, 2.5]", [1.0, 2.5]),
+        ("suppress_tokens=5", 5),
+        ("suppress_tokens=5,7", "5,7"),
+        ("temperature=0.5", 0.5),
+        ("word_timestamps=true", True),
+        ("max_new_tokens=3", 3),
+    ],
+)
+def test_a_value_that_looks_like_a_number_is_text_where_an_option_takes_text(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, given: str, read: object
+) -> None:
+    asked: list[Request] = []
+    monkeypatch.setattr("sotto.files.parse", lambda given: asked.append(parse(given)) or asked[-1])
+    assert transcribe(*speech(folder, "a.ogg"), "--option", given) == 0
+    assert getattr(asked[-1].options, given.partition("=")[0]) == read
 
 
 # Written

@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "files": {
         "log",
         "models.catalogue",
+        "options",
         "pipeline",
         "request",
         "settings",
