@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from sotto.engine.base import PROMPT, Engine
 from sotto.errors import RequestError
+from sotto.models.catalogue import known
 from sotto.request import Request
 
 
@@ -29,7 +30,11 @@ def refuse(request: Request, engine: Engine) -> None:
 
 def without_effect(request: Request, engine: Engine) -> list[str]:
     """A warning for each option that does nothing with this model."""
-    return [*_crowded_out(request, engine), *_english_only(request, engine)]
+    return [
+        *_crowded_out(request, engine),
+        *_english_only(request, engine),
+        *_untaught(request, engine),
+    ]
 
 
 def _crowded_out(request: Request, engine: Engine) -> list[str]:
@@ -58,3 +63,11 @@ def _english_only(request: Request, engine: Engine) -> list[str]:
     if request.options.translate:
         warnings.append(f"translate: model '{model}' cannot; the translation is the transcription")
     return warnings
+
+
+def _untaught(request: Request, engine: Engine) -> list[str]:
+    """What a model may do otherwise than it is asked to, since it was not trained for it."""
+    listed = known(engine.model)
+    if listed is None or listed.translates or not request.options.translate:
+        return []
+    return [f"translate: model '{engine.model}' was not trained for it; expect the language spoken"]

@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "loading": {"engines", "models", "plan", "settings"},
     "serve": {"gateway", "endpoint", "log"},
     "targets": set(),
-    "model_rules": {"engine", "request"},
+    "model_rules": {"engine", "request", "models"},
     "workshop": {*STAGES, "model_rules", "pipeline", "engines", "loading", "plan", "settings"},
     "engines": {"engine", "models", "plan", "residents"},
     "residents": {"engine"},

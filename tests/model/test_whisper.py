@@ -291,6 +291,22 @@ def test_a_translation_that_always_repeats_itself_is_the_most_probable_one(
     assert one(base, hot).translation == plain
 
 
+def test_a_model_for_english_alone_decodes_english_whatever_its_vocabulary_knows(
+    weights: Path, heard
+):
+    """As distil-large-v3, which has the tokens of all languages."""
+    named = whisper.load("distil-large-v3", weights / "base", "cpu", "int8", CPU)
+    try:
+        assert not named.multilingual
+        assert named.knows("es")
+        result = one(named, replace(heard[SPANISH].asked, language=None, align=False))
+        assert (result.language, result.language_probability) == ("en", 1.0)
+        start = named._tokens.before(heard[SPANISH].asked, "en", "transcribe")
+        assert len(start) == 4
+    finally:
+        named.close()
+
+
 # Prompts and room.
 
 

@@ -137,6 +137,20 @@ def test_a_mirrored_model_can_be_had_without_the_hub(name: str) -> None:
     assert {file.name for file in model.files} == set(mirror.members)
 
 
+@pytest.mark.parametrize(
+    "name", ["turbo", "large-v3-turbo", "mobiuslabsgmbh/faster-whisper-large-v3-turbo"]
+)
+def test_a_model_is_known_by_all_that_it_is_called(name: str) -> None:
+    model = catalogue.known(name)
+    assert model is not None
+    assert (model.name, model.translates) == ("turbo", False)
+
+
+@pytest.mark.parametrize("name", ["", "turbo ", "faster-whisper-large-v3-turbo", "mine"])
+def test_a_model_of_somebodys_own_is_not_known(name: str) -> None:
+    assert catalogue.known(name) is None
+
+
 def test_models_for_english_alone_say_so() -> None:
     english = {name for name, model in catalogue.load().items() if model.languages == "english"}
     assert english == {"tiny.en", "base.en", "small.en", "medium.en", "distil-large-v3"}

@@ -592,6 +592,17 @@ def test_a_model_that_knows_only_english_says_what_it_cannot_do(
     assert answer["warnings"] == ["multilingual: model 'tiny.en' knows only English"]
 
 
+@pytest.mark.parametrize(("model", "translates"), [("turbo", False), ("large-v3", True)])
+def test_a_model_that_was_not_trained_to_translate_says_so(
+    open_service: Open, monkeypatch: pytest.MonkeyPatch, model: str, translates: bool
+) -> None:
+    monkeypatch.setattr("sotto.engines.build", lambda *_: FakeEngine(model=model))
+    answer = run(open_service(), embedded(translate=True))
+    told = f"translate: model '{model}' was not trained for it; expect the language spoken"
+    assert answer["warnings"] == ([] if translates else [told])
+    assert run(open_service(), embedded())["warnings"] == []
+
+
 @pytest.mark.parametrize(
     ("count", "crowded"),
     [

@@ -39,7 +39,7 @@ from sotto.engine.tokens import Tokens, max_length
 from sotto.engine.words import timed
 from sotto.errors import EngineError
 from sotto.models import weights
-from sotto.models.catalogue import WEIGHTS
+from sotto.models.catalogue import WEIGHTS, known
 from sotto.models.shapes import FRAMES
 
 UNLOAD_S = 5.0
@@ -82,7 +82,10 @@ class Whisper:
         self.model = name
         self.device: str = model.model.device
         self.mels: int = model.model.n_mels
-        self.multilingual: bool = model.model.is_multilingual
+        listed = known(name)
+        # A model may keep the vocabulary of all languages and yet be made for one alone.
+        english = listed is not None and listed.languages == "english"
+        self.multilingual: bool = model.model.is_multilingual and not english
         self.vocabulary = vocabulary
         self.batch_limit = batching.decode
         self.threads = batching.threads
@@ -90,7 +93,7 @@ class Whisper:
         self._sample = batching.sample
         self._whisper = model
         self._ct2: Any = model.model
-        self._tokens = Tokens(model.hf_tokenizer, multilingual=self.multilingual)
+        self._tokens = Tokens(model.hf_tokenizer, multilingual=model.model.is_multilingual)
 
     def knows(self, language: str) -> bool:
         """A model that knows only English is told nothing; see Engine."""

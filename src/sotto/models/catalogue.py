@@ -60,6 +60,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One model at one revision of its repository.
 
     `languages` is None before anyone has looked into a model that is not in the catalogue.
+    `translates`: it was trained to answer in English for what is said in other languages.
     """
 
     name: PlainName
@@ -67,6 +68,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     revision: Annotated[str, Meta(pattern=r"^[0-9a-f]{40}$")]
     licence: Annotated[str, Meta(min_length=1)]
     languages: Literal["multilingual", "english"] | None = None
+    translates: bool = True
     aliases: tuple[PlainName, ...] = ()
     files: tuple[ModelFile, ...] = ()
     mirrors: tuple[Mirror, ...] = ()
@@ -122,6 +124,13 @@ def lacking(has: Callable[[str], bool]) -> list[str]:
 def canonical(name: str) -> str:
     """The name that `name` is an alias of, or `name` itself."""
     return next((model.name for model in load().values() if name in model.aliases), name)
+
+
+def known(name: str) -> Model | None:
+    """The model that has this name, alias or repository; None for one that is not listed."""
+    listed = load()
+    of_repository = (model for model in listed.values() if model.repository == name)
+    return listed.get(canonical(name)) or next(of_repository, None)
 
 
 def resolve(name: str) -> Model:
