@@ -7,6 +7,8 @@ the platform's SDK drops any other answer without a word and the job hangs.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import msgspec
@@ -21,6 +23,7 @@ from sotto.transcript.record import (
     segment_record,
     statistic,
 )
+from sotto.transcript.segments import Segment
 from sotto.transcript.transcript import Transcript
 
 
@@ -74,6 +77,9 @@ def answer(request: Request, transcript: Transcript, *, model: str, device: str)
     segments = tuple(segment_record(s, with_words=with_words) for s in transcript.segments)
     words = tuple(word for segment in segments for word in segment.words or ())
     options, lines = request.options, request.lines
+    said: Sequence[Segment] = transcript.segments
+    if options.transcription == "json" and not with_words:
+        said = [replace(segment, words=None) for segment in said]
     translated = None
     if options.translate:
         translated = render(options.translation, transcript.translation, lines)
@@ -82,7 +88,7 @@ def answer(request: Request, transcript: Transcript, *, model: str, device: str)
         segments=segments,
         detected_language=language.code if language else None,
         language_probability=statistic(language.probability) if language else 0.0,
-        transcription=render(options.transcription, transcript.segments, lines),
+        transcription=render(options.transcription, said, lines),
         translation=translated,
         device=device,
         model=encodable(model),

@@ -169,8 +169,17 @@ def test_transcription_and_translation_come_in_the_format_asked_for(name: str) -
         translation=name,
         translate=True,
     )
-    assert made["transcription"] == FORMATS[name]([segment(" Hola.")])
+    words = {"words": None} if name == "json" else {}
+    assert made["transcription"] == FORMATS[name]([segment(" Hola.", **words)])
     assert made["translation"] == FORMATS[name]([segment(" Hi.", words=None)])
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_the_json_format_has_words_when_the_segments_have_them(asked: bool) -> None:
+    made = answered(transcript(segment()), transcription="json", word_timestamps=asked)
+    (within,) = json.loads(made["transcription"])["segments"]
+    assert within == made["segments"][0]
+    assert ("words" in within) is asked
 
 
 def test_a_translation_that_was_not_asked_for_is_null() -> None:

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sotto.transcript.formats import FORMATS, cues, render
+from sotto.transcript.lines import Lines
 from sotto.transcript.record import segment_record
 from sotto.transcript.segments import Segment
 from sotto.transcript.words import Word
@@ -281,6 +282,16 @@ def test_vtt_escapes_what_the_standard_reserves(text: str, escaped: str) -> None
 def test_a_text_says_which_channel_it_is_of_but_for_running_text(name: str, written: str) -> None:
     spoken = [segment(" Hello.", 0.0, 1.0, channel=0), segment(" Yes?", 1.0, 2.0, channel=1)]
     assert render(name, spoken) == written
+
+
+@pytest.mark.parametrize("width", [12, 20, 42])
+def test_lines_of_a_channel_are_no_wider_with_its_label(width: int) -> None:
+    text = " the quick brown fox jumps over the lazy dog and goes home"
+    spoken = [segment(text, 0.0, 6.0, channel=10, words=None)]
+    (cue,) = srt.parse(render("srt", spoken, Lines(width, None)))
+    assert cue.content.startswith("[10] the")
+    assert max(map(len, cue.content.splitlines())) <= width
+    assert " ".join(cue.content.splitlines()).removeprefix("[10]") == text
 
 
 def test_json_has_the_channel_of_each_segment() -> None:

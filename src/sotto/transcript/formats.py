@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import msgspec
@@ -64,7 +64,7 @@ def srt(segments: Sequence[Segment], lines: Lines | None = None) -> str:
     return "\n".join(
         f"{number}\n{_clock(cue.start_ms, ',')} --> {_clock(cue.end_ms, ',')}\n"
         f"{_label(cue.channel)}{cue.text.replace('-->', '→')}\n"
-        for number, cue in enumerate(cues(segments, lines), start=1)
+        for number, cue in enumerate(cues(segments, lines, labelled=True), start=1)
     )
 
 
@@ -108,15 +108,19 @@ WITH_LINES = ("srt", "vtt")
 """Those that have lines, and so a layout."""
 
 
-def cues(segments: Sequence[Segment], lines: Lines | None = None) -> Iterator[Cue]:
+def cues(
+    segments: Sequence[Segment], lines: Lines | None = None, *, labelled: bool = False
+) -> Iterator[Cue]:
     """The segments that have text, in order of time, each cue at least 1 ms long.
 
-    A cue that reaches into the next one of its channel ends where that begins. Raises ValueError if
-    a time is not finite.
+    A cue that reaches into the next one of its channel ends where that begins. `labelled`: its
+    lines leave room for the label of its channel. Raises ValueError if a time is not finite.
     """
     cut: list[Cue] = []
     for channel in dict.fromkeys(segment.channel for segment in segments):
-        cut += _apart([s for s in segments if s.channel == channel], lines, channel)
+        room = len(_label(channel)) if labelled else 0
+        fitting = lines and replace(lines, width=max(1, lines.width - room))
+        cut += _apart([s for s in segments if s.channel == channel], fitting, channel)
     yield from sorted(cut, key=lambda cue: cue.start_ms)
 
 
