@@ -72,10 +72,14 @@ def test_a_create_whose_answer_is_lost_is_found_again_by_its_name(
 def test_a_create_that_failed_in_the_api_is_looked_for_and_not_repeated(
     platform: PlatformApi, api: Api, status: int
 ) -> None:
-    platform.fail("POST", ENDPOINTS, status)
+    platform.fail("POST", ENDPOINTS, status, body={"detail": "down"})
     pauses: list[float] = []
-    with pytest.raises(DeployError, match="there is no 'sotto' 15 s after its creation was sent"):
+    with pytest.raises(DeployError) as caught:
         apply(api, pause=pauses.append)
+    assert str(caught.value) == (
+        "there is no 'sotto' 15 s after its creation was sent, which was not confirmed: "
+        f"POST /v2/serverless: the API fails ({status}): down; try again later"
+    )
     assert changes(platform) == ["POST"]
     assert pauses == list(LOOKS_S)
 
@@ -98,7 +102,7 @@ def test_a_create_with_a_senseless_answer_is_looked_for(
 ) -> None:
     body = b"null" if answer is None else answer
     platform.fail("POST", ENDPOINTS, 201, body=body)
-    with pytest.raises(DeployError, match="which was not answered"):
+    with pytest.raises(DeployError, match="which was not confirmed"):
         apply(api)
     assert changes(platform) == ["POST"]
 

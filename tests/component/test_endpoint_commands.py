@@ -239,9 +239,19 @@ def test_a_failure_on_the_way_says_what_exists(platform: PlatformApi, run: Comma
     platform.endpoints.clear()
     platform.drop("POST", ENDPOINTS)
     assert run("apply") == 1
+    address = platform.url.removeprefix("http://")
     assert run.err.splitlines() == [
-        "there is no 'sotto' 0 s after its creation was sent, which was not answered",
+        "there is no 'sotto' 0 s after its creation was sent, which was not answered: "
+        f"POST /v2/serverless: {address} broke the connection off",
         "the creation of 'sotto' was sent, but not answered: it may exist or appear soon; "
+        "look with `sotto endpoint plan` before you apply again",
+    ]
+    platform.fail("POST", ENDPOINTS, 503, body={"detail": "down"})
+    assert run("apply") == 1
+    assert run.err.splitlines() == [
+        "there is no 'sotto' 0 s after its creation was sent, which was not confirmed: "
+        "POST /v2/serverless: the API fails (503): down; try again later",
+        "the creation of 'sotto' was sent, but not confirmed: it may exist or appear soon; "
         "look with `sotto endpoint plan` before you apply again",
     ]
     platform.fail("POST", ENDPOINTS, 422, body={"detail": "no"})

@@ -21,7 +21,7 @@ from sotto.endpoint.plan import current
 from sotto.endpoint.wire import create_body, live, update_body
 
 LOOKS_S = (0.0, 1.0, 2.0, 4.0, 8.0)
-"""The pauses before each look for an endpoint whose creation was not answered."""
+"""The pauses before each look for an endpoint whose creation was not confirmed."""
 ROUNDS = 2
 """How often what RunPod did not take is sent: once more, as caching a model replaces the rest."""
 
@@ -96,34 +96,45 @@ class Applying:
 
     def _create(self, wanted: Deployment) -> str:
         account = self._account
-        account.say(
-            f"the creation of '{wanted.name}' was sent, but not answered: it may exist or appear "
-            "soon; look with `sotto endpoint plan` before you apply again",
-            is_open=True,
-            is_unsure=True,
-        )
+        self._sent(wanted.name, "not answered")
+        unsure: ApiError | None = None
         try:
             made = live(self._api.post(ENDPOINTS, create_body(wanted)))
         except ApiError as error:
             if not error.may_have_acted:
                 account.say(UNCHANGED, is_open=False)
                 raise
-            made = None
-        id_ = self._found_again(wanted.name) if made is None else made.id
+            made, unsure = None, error
+        id_ = self._found_again(wanted.name, unsure) if made is None else made.id
         made_so_far = f"the endpoint '{wanted.name}' exists ({id_}); apply again to finish it"
         account.say(made_so_far, is_open=True)
         return id_
 
-    def _found_again(self, name: str) -> str:
-        """The id of an endpoint whose creation was not answered."""
+    def _sent(self, name: str, lacks: str) -> None:
+        """Write down that a create was sent, and what it lacks."""
+        self._account.say(
+            f"the creation of '{name}' was sent, but {lacks}: it may exist or appear soon; look "
+            "with `sotto endpoint plan` before you apply again",
+            is_open=True,
+            is_unsure=True,
+        )
+
+    def _found_again(self, name: str, unsure: ApiError | None) -> str:
+        """The id of an endpoint whose creation was not confirmed; `unsure` is what came instead.
+
+        Raises ApiError, and DeployError with what came instead if there is none.
+        """
+        is_silent = unsure is not None and unsure.status is None
+        lacks = "not answered" if is_silent else "not confirmed"
+        self._sent(name, lacks)
         for pause_s in LOOKS_S:
             self._pause(pause_s)
             found = find(self._api, name)
             if found is not None:
                 return found.id
         raise DeployError(
-            f"there is no '{name}' {sum(LOOKS_S):g} s after its creation was sent, which was not "
-            "answered"
+            f"there is no '{name}' {sum(LOOKS_S):g} s after its creation was sent, which was "
+            f"{lacks}{'' if unsure is None else f': {unsure}'}"
         )
 
     def _update(self, wanted: Deployment, id_: str, changes: tuple[Change, ...]) -> ApiError | None:
