@@ -170,6 +170,16 @@ def test_values_of_an_environment_do_not_come_back_in_a_message(
     assert str(error).endswith("(422): env.TOKEN: '***' is too long, and so is ***")
 
 
+@pytest.mark.parametrize("said", ["-- BEGIN\nopen\n\tsesame\n", "-- BEGIN open sesame"])
+def test_a_value_of_several_lines_does_not_come_back_in_a_message(
+    platform: PlatformApi, api: Api, said: str
+) -> None:
+    platform.fail("PATCH", "/v2/serverless", 422, body={"detail": f"env.PEM: '{said}' is no key"})
+    sent = {"env": {"PEM": "-- BEGIN\nopen\n\tsesame\n", "BLANK": " \n \n "}}
+    error = error_of(api, "patch", "/v2/serverless/a", sent)
+    assert str(error).endswith("(422): env.PEM: '***' is no key")
+
+
 def test_a_redirect_is_not_followed(platform: PlatformApi, api: Api) -> None:
     with FileServer() as elsewhere:
         elsewhere.answers["/"] = [whole(b"{}")]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn
@@ -121,10 +121,9 @@ class Exchange:
 
     def shown(self, text: str, call: Call | None = None) -> str:
         """`text` of the API as a message may hold it: one line, not long, without secrets."""
-        line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-        for secret in (self._key, *_environment(call)):
-            line = line.replace(secret, "***")
-        line = line.rstrip(".")
+        secrets = _secrets(self._key, call)
+        # As it was sent, and as it may look once it is part of one line.
+        line = _hidden(_one_line(_hidden(text, secrets)), secrets).rstrip(".")
         return line if len(line) <= SHOWN_LETTERS else f"{line[: SHOWN_LETTERS - 3]}..."
 
     def _requested(self, call: Call) -> requests.Response:
@@ -215,11 +214,23 @@ class _Bearer(AuthBase):
         return request
 
 
-def _environment(call: Call | None) -> list[str]:
-    """The values that an answer may repeat and a message may not: longest first."""
+def _secrets(key: str, call: Call | None) -> list[str]:
+    """What an answer may repeat and a message may not, also in one line: longest first."""
     sent = call.body.get("env") if call is not None and call.body is not None else None
     values = sent.values() if isinstance(sent, Mapping) else ()
-    return sorted((v for v in values if len(v) >= LEAST_SECRET_LETTERS), key=len, reverse=True)
+    shapes = {shape for value in values for shape in (value, _one_line(value))}
+    long = (shape for shape in shapes if len(shape) >= LEAST_SECRET_LETTERS)
+    return sorted((key, *long), key=len, reverse=True)
+
+
+def _hidden(text: str, secrets: Sequence[str]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    return text
+
+
+def _one_line(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _detail(body: bytes) -> str:
