@@ -289,13 +289,23 @@ def test_a_query_is_sent_along(platform: PlatformApi, api: Api) -> None:
 # Trying again
 
 
-@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 520, 522, 524])
 def test_what_may_pass_is_tried_again_with_growing_pauses(
     platform: PlatformApi, api: Api, pauses: list[float], status: int
 ) -> None:
     platform.fail("GET", PODS, status, times=3)
     assert len(api.get(PODS)["pods"]) == 1
     assert pauses == [1.0, 2.0, 4.0]
+
+
+@pytest.mark.parametrize("status", [501, 505])
+def test_a_failure_that_no_time_mends_is_final(
+    platform: PlatformApi, api: Api, pauses: list[float], status: int
+) -> None:
+    platform.fail("GET", PODS, status, body={"detail": "unknown"})
+    error = error_of(api)
+    assert str(error) == f"GET /v2/pods: the API fails ({status}): unknown"
+    assert (error.may_have_acted, error.may_pass, pauses) == (True, False, [])
 
 
 def test_what_does_not_pass_is_told_after_four_attempts(platform: PlatformApi, api: Api) -> None:
@@ -326,10 +336,10 @@ def test_a_post_that_may_have_acted_is_never_sent_twice(platform: PlatformApi, a
     for trouble in (platform.hang, platform.drop):
         trouble("POST", f"{PODS}/pod1/action")
         assert error_of(api, "post", f"{PODS}/pod1/action", STOP).may_have_acted
-    for status in (500, 502, 503, 504):
+    for status in (500, 502, 503, 504, 520, 522, 524):
         platform.fail("POST", f"{PODS}/pod1/action", status)
         assert error_of(api, "post", f"{PODS}/pod1/action", STOP).may_have_acted
-    assert len(platform.requests) == 6
+    assert len(platform.requests) == 9
 
 
 def test_a_post_that_surely_did_not_act_is_sent_again(platform: PlatformApi, api: Api) -> None:

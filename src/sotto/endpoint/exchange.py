@@ -26,8 +26,9 @@ from sotto import __version__
 CONNECT_TIMEOUT_S = 10.0
 MAX_ANSWER_BYTES = 16 * 1024**2
 SHOWN_LETTERS = 300
-PASSING = frozenset({429, 500, 502, 503, 504})
-"""Answers after which the same request may succeed later."""
+LASTING = frozenset({501, 505})
+"""Failures of a server that no time mends. All others may pass, those of what stands before the
+API too: a proxy has numbers of its own for them, such as 520."""
 PATH = re.compile(r"(?:/(?!\.\.?(?:/|\Z))[A-Za-z0-9._~:%-]+)+")
 """No part of a path may lead elsewhere: many come out of the API's own answers."""
 MEANINGS = {
@@ -166,9 +167,11 @@ class Exchange:
         if is_redirect:
             meaning = "redirected to another address, where the key is not sent"
         elif status >= 500:
-            meaning, remedy = "the API fails", "try again later"
+            meaning = "the API fails"
+            remedy = "" if status in LASTING else "try again later"
+        may_pass = status == 429 or (status >= 500 and status not in LASTING)
         retry_after_s = _seconds(response.headers.get("Retry-After"))
-        if retry_after_s is not None and status in PASSING:
+        if retry_after_s is not None and may_pass:
             remedy = f"try again in {retry_after_s:.0f} s"
         detail = "" if is_redirect else self.shown(_detail(body), call)
         told = f"{call}: {meaning} ({status})"
@@ -180,7 +183,7 @@ class Exchange:
             told,
             status=status,
             may_have_acted=status >= 500 or is_redirect,
-            may_pass=status in PASSING,
+            may_pass=may_pass,
             retry_after_s=retry_after_s,
         )
 
