@@ -248,6 +248,42 @@ def test_a_signal_while_a_pod_is_being_stopped_does_not_tear_it(
     assert platform.pods["pod1"]["status"] == "EXITED"
 
 
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [(429, {"Retry-After": "1"}), (503, {})],
+    ids=["sent again by the client", "attempted again"],
+)
+def test_a_signal_while_a_stop_waits_for_another_attempt_lets_it_be_completed(
+    environ: dict[str, str], platform: PlatformApi, status: int, headers: dict[str, str]
+) -> None:
+    for _ in range(3):
+        once(environ, *ENDPOINT)
+        let_time_pass(environ, 300)
+    platform.fail("POST", "/v2/pods", status, headers=headers)
+    with running(environ, *ENDPOINT) as process:
+        while not platform.calls("POST"):
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        output, errors = process.communicate(timeout=HANG_S)
+        assert (process.returncode, errors) == (0, "")
+    assert json.loads(output.splitlines()[-1])["decision"] == "stopped"
+    assert platform.pods["pod1"]["status"] == "EXITED"
+
+
+def test_a_second_signal_ends_a_stop_that_waits_for_another_attempt(
+    environ: dict[str, str], platform: PlatformApi
+) -> None:
+    platform.fail("POST", "/v2/pods", 429, times=10**6, headers={"Retry-After": "50"})
+    with running(environ, *ENDPOINT, *SOON) as process:
+        while not platform.calls("POST"):
+            assert process.poll() is None
+        while process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.2)
+    assert process.returncode == -signal.SIGTERM
+
+
 def test_a_signal_while_the_api_is_down_ends_it_too(
     environ: dict[str, str], platform: PlatformApi
 ) -> None:

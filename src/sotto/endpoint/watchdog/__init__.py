@@ -49,7 +49,8 @@ def _run(wanted: Watch, state: State, environ: Mapping[str, str]) -> Exit:
     from sotto.endpoint.watchdog.pods import Pods
 
     with ExitStack() as opened:
-        pause = opened.enter_context(Interruption()).pause
+        interruption = opened.enter_context(Interruption())
+        pause = interruption.pause
 
         def api(url: str) -> Api:
             made = Api(key_from(environ), url, timeout_s=TIMEOUT_S, pause=pause)
@@ -66,7 +67,8 @@ def _run(wanted: Watch, state: State, environ: Mapping[str, str]) -> Exit:
         except Held as held:
             report.write(report.line(Outcome.SKIPPED, str(held), queue.name))
             return Exit.HELD
-        dog = Watchdog(wanted.rules, queue, pods, state, Tools(report.write, pause))
+        tools = Tools(report.write, pause, completing=interruption.completing)
+        dog = Watchdog(wanted.rules, queue, pods, state, tools)
         own_pod_id = environ.get("RUNPOD_POD_ID", "")
         try:
             while True:

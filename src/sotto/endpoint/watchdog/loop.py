@@ -7,6 +7,7 @@ stopped only if it is still due. What is remembered is on the disk before anythi
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from sotto.endpoint.watchdog.decide import Decision, Memory, Rules, Verdict, decide
@@ -21,11 +22,16 @@ PAUSES_S = (2.0, 8.0)
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What the watchdog reaches the world with. `tell` takes each line, `pause` sleeps."""
+    """What the watchdog reaches the world with.
+
+    `tell` takes each line, `pause` sleeps, here and in the API's client. As a context `completing`
+    keeps those pauses from being interrupted.
+    """
 
     tell: Callable[[Line], None]
     pause: Callable[[float], None]
     now: Callable[[], Instant] = Instant.now
+    completing: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 class Watchdog:
@@ -54,11 +60,13 @@ class Watchdog:
         verdict = self._look()
         self._tell(verdict.decision, verdict.reason, verdict)
         has_failed = False
-        for pod in sorted(verdict.due, key=lambda pod: pod.pod_id == own_pod_id):
-            if is_dry:
-                self._tell(Outcome.WOULD_STOP, verdict.reason, verdict, pod)
-            elif not self._stop(pod):
-                has_failed = True
+        # Whoever ends the watchdog now would leave the pods running that it was about to stop.
+        with self._tools.completing():
+            for pod in sorted(verdict.due, key=lambda pod: pod.pod_id == own_pod_id):
+                if is_dry:
+                    self._tell(Outcome.WOULD_STOP, verdict.reason, verdict, pod)
+                elif not self._stop(pod):
+                    has_failed = True
         if has_failed:
             return Exit.STOP_FAILED
         is_alarm = verdict.decision is Decision.ALARM or not self._is_kept
