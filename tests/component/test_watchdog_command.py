@@ -352,6 +352,32 @@ def test_a_stream_in_redis_keeps_a_pod_until_it_is_done(
     assert platform.pods["pod1"]["status"] == "EXITED"
 
 
+def test_a_name_that_the_output_cannot_encode_keeps_no_pod_running(
+    environ: dict[str, str], platform: PlatformApi
+) -> None:
+    platform.pods["pod1"]["name"] = "flüster-1"
+    with running({**environ, "PYTHONIOENCODING": "ascii"}, *ENDPOINT, *SOON) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            assert line.startswith("standard output: 'ascii' codec can't encode")
+            if '"stopped"' in line:
+                break
+    assert platform.pods["pod1"]["status"] == "EXITED"
+
+
+def test_an_output_that_is_closed_from_the_start_keeps_no_pod_running(
+    environ: dict[str, str], platform: PlatformApi
+) -> None:
+    closing = ("sh", "-c", 'exec "$@" >&-', "sh", *COMMAND)
+    for _ in range(4):
+        code, lines, errors = once(environ, *ENDPOINT, command=closing)
+        assert (code, lines) == (0, [])
+        let_time_pass(environ, 300)
+    assert all(line.startswith("standard output: closed: {") for line in errors.splitlines())
+    assert '"stopped"' in errors
+    assert platform.pods["pod1"]["status"] == "EXITED"
+
+
 def test_an_output_that_nobody_reads_keeps_no_pod_running(
     environ: dict[str, str], platform: PlatformApi
 ) -> None:

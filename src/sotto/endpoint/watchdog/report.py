@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
+from typing import TextIO
 
 import msgspec
 
@@ -112,12 +112,23 @@ def line(
 def write(told: Line) -> None:
     """Write a line to the standard output; that it cannot be written keeps no pod running."""
     text = f"{msgspec.json.encode(told).decode()}\n"
+    why_not = _unwritten(sys.stdout, text)
+    if why_not:
+        _unwritten(sys.stderr, f"standard output: {why_not}: {text}")
+
+
+def _unwritten(stream: TextIO | None, text: str) -> str:
+    """Write, and say why that cannot be; "" if it can. A stream closed from the start is None."""
+    if stream is None:
+        return "closed"
     try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        stream.write(text)
+        stream.flush()
     except OSError as error:
-        with suppress(OSError):
-            sys.stderr.write(f"standard output: {error.strerror}: {text}")
+        return error.strerror or "failed"
+    except ValueError as error:  # closed meanwhile, or its encoding lacks a letter
+        return str(error)
+    return ""
 
 
 def _now() -> str:
