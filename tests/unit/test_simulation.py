@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.endpoints import by_count, by_delay
 
+from sotto.endpoint.config import Endpoint
 from sotto.endpoint.simulate.refusal import SimulationError
 from sotto.endpoint.simulate.service import ALONE, Service, batching
 from sotto.endpoint.simulate.simulation import Outcome, simulate
@@ -103,8 +104,7 @@ def test_no_traffic_costs_nothing_without_a_minimum() -> None:
 def test_no_traffic_costs_the_day_of_the_workers_that_are_always_there() -> None:
     outcome = simulate(jobs(), by_delay(2), worker(cold_start_s=5))
     assert outcome.paid_s == outcome.billed_s == 2 * DAY_S
-    assert (outcome.starting_s, outcome.busy_s) == (10.0, 0.0)
-    assert outcome.starts == 2
+    assert (outcome.starting_s, outcome.busy_s, outcome.starts) == (0.0, 0.0, 0)
 
 
 def test_an_endpoint_that_runs_nothing_is_refused() -> None:
@@ -122,6 +122,14 @@ def test_the_first_job_waits_for_a_cold_start_and_the_next_finds_the_worker_warm
     assert (outcome.starting_s, outcome.busy_s) == (3.0, 8.0)
     assert outcome.idle_s == pytest.approx(5 + 10, abs=0.01)
     assert outcome.billed_s == 27  # 26.001, as the platform rounds up
+
+
+@pytest.mark.parametrize("endpoint", [by_delay(2), by_count(2)], ids=["by delay", "by count"])
+def test_the_workers_that_are_always_there_are_ready_for_the_first_jobs(endpoint: Endpoint) -> None:
+    trace = jobs((0.0, 4.0), (0.0, 4.0), (1.0, 4.0))
+    outcome = simulate(trace, endpoint, worker(cold_start_s=30))
+    assert times(outcome) == [(0.0, 4.0), (0.0, 4.0), (3.0, 7.0)]
+    assert (outcome.starting_s, outcome.starts) == (0.0, 0)
 
 
 def test_after_the_idle_timeout_the_next_job_waits_for_a_cold_start_again() -> None:
@@ -143,7 +151,7 @@ def test_the_maximum_of_workers_holds_and_jobs_wait_in_their_order() -> None:
     trace = jobs((0.0, 10.0), (0.0, 10.0), (0.0, 10.0))
     outcome = simulate(trace, by_delay(1, 1, delay_s=0.5), worker())
     assert times(outcome) == [(0.0, 10.0), (10.0, 20.0), (20.0, 30.0)]
-    assert outcome.starts == 1
+    assert outcome.starts == 0
 
 
 def test_the_number_of_jobs_starts_and_stops_workers_at_once() -> None:
@@ -208,7 +216,7 @@ def test_every_paid_second_is_one_of_starting_work_or_idling(
     does = worker(concurrency, cold_start_s=cold_start_s, points="1=0.5,4=1")
     outcome = simulate(trace, by_count(least, most) if count else by_time, does)
     # Rounding up is all that lies between the seconds that pass and those that are billed.
-    assert outcome.paid_s - 1e-6 <= outcome.billed_s <= outcome.paid_s + outcome.starts
+    assert outcome.paid_s - 1e-6 <= outcome.billed_s <= outcome.paid_s + outcome.starts + least
     assert outcome.starting_s == pytest.approx(outcome.starts * cold_start_s)
     work_s = sum(trace.audio_s)
     assert outcome.busy_s <= 2 * work_s + 1e-6  # never slower than half the speed

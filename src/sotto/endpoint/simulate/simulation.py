@@ -33,7 +33,8 @@ class Outcome:
     `waits_s`, `totals_s`: for each job, in the order of arrival, until a worker took it and until
     it had ended. `starting_s`, `busy_s`, `idle_s`: of all workers together. `billed_s`: the same
     time, with each worker's life rounded up to a second, as the platform does. `starts`: workers
-    that were started. `overdue`: jobs that ran for longer than the endpoint would let them.
+    that were started; those that are always there were so before. `overdue`: jobs that ran for
+    longer than the endpoint would let them.
     """
 
     waits_s: Sequence[float]
@@ -91,6 +92,7 @@ class _Simulation:
         self._speeds = service.speeds()
         self._now_s = 0.0
         self._numbers = itertools.count()
+        self._joined = itertools.count(1)
         self._events: list[_Event] = []
         self._look_s = math.inf
         self._queue: deque[int] = deque()
@@ -108,6 +110,9 @@ class _Simulation:
         """Let everything happen."""
         arrivals = iter(enumerate(self._trace.arrivals_s))
         job, arrival_s = next(arrivals, (0, math.inf))
+        for _ in range(self._endpoint.workers.min):
+            member = self._join(Phase.IDLE)
+            self._asking[member.seen.worker_id] = member
         self._scale()
         while self._events or arrival_s < math.inf:
             if not self._events or arrival_s <= self._events[0].at_s:
@@ -182,11 +187,16 @@ class _Simulation:
 
     def _start(self) -> None:
         self._starts += 1
-        seen = Worker(f"worker-{self._starts}", Phase.STARTING, self._now_s)
+        member = self._join(Phase.STARTING)
+        self._plan_event(self._now_s + self._service.cold_start_s, member)
+
+    def _join(self, phase: Phase) -> _Member:
+        """One member more."""
+        seen = Worker(f"worker-{next(self._joined)}", phase, self._now_s)
         member = _Member(seen, self._now_s, Device(self._service, self._speeds))
         self._members[seen.worker_id] = member
         self._seen = None
-        self._plan_event(self._now_s + self._service.cold_start_s, member)
+        return member
 
     def _stop(self, member: _Member) -> None:
         self._enter(member, Phase.STOPPING)
