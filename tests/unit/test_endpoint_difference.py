@@ -102,6 +102,13 @@ def test_of_a_new_endpoint_all_that_is_asked_for_is_told() -> None:
     assert keys.isdisjoint({"registry", "disk_gb", "data_centers", "gpu.min_cuda", "cached_model"})
 
 
+def test_of_a_new_endpoint_that_scales_by_jobs_no_idle_timeout_is_told() -> None:
+    found = changed(None, scaling="request_count", idle_timeout_s=0)
+    keys = {key for key, *_ in found}
+    assert "workers.idle_timeout_s" not in keys
+    assert ("workers.min", "add", "", "0") in found
+
+
 def test_variables_are_told_by_their_names_alone() -> None:
     live = replace(LIVE, env={"OLD": "sesame-1", "KEPT": "sesame-2", "OTHER": "sesame-3"})
     found = difference(live, replace(WANTED, env={"KEPT": "sesame-2", "OTHER": "x", "NEW": "y"}))

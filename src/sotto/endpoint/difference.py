@@ -88,7 +88,7 @@ def _fields(live: Deployment | None, wanted: Deployment) -> Iterator[Change]:
         if after is None:
             continue
         if live is None:
-            if after not in ("", ()):
+            if after or field not in EMPTY:
                 yield Change(field, key, "add", "", words(field, after))
             continue
         before: Value = getattr(live, field)
