@@ -376,6 +376,29 @@ def test_what_is_at_stake_is_unknown_where_it_cannot_be_had(
     assert platform.endpoints == {}
 
 
+@pytest.mark.parametrize("status", [401, 403, 429])
+def test_a_destroy_that_is_refused_says_that_nothing_was_destroyed(
+    platform: PlatformApi, run: Command, status: int
+) -> None:
+    platform.add_endpoint()
+    platform.fail("DELETE", ENDPOINTS, status, times=4)
+    assert run("destroy", "--yes") == 1
+    _, refusal, there = run.err.splitlines()
+    assert refusal.startswith("DELETE /v2/serverless/endpoint1: ")
+    assert there == "the endpoint 'sotto' exists (endpoint1); nothing has been destroyed"
+
+
+def test_a_destroy_that_failed_in_the_api_says_that_it_may_be_done(
+    platform: PlatformApi, run: Command
+) -> None:
+    platform.add_endpoint()
+    platform.fail("DELETE", ENDPOINTS, 503, times=4)
+    assert run("destroy", "--yes") == 1
+    assert run.err.endswith(
+        "'sotto' (endpoint1) may be destroyed or not; destroy again to finish it\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("typed", "is_gone"), [("sotto\n", True), ("Sotto\n", False), ("\n", False)]
 )

@@ -114,8 +114,7 @@ def _destroy(args: argparse.Namespace, desk: Desk) -> int:
     if live is None:
         _print_lines([f"there is no endpoint called '{name}'; nothing to destroy"])
         return 0
-    there = f"the endpoint '{name}' exists ({live.id}); nothing has been destroyed"
-    desk.account.say(there, is_open=False)
+    desk.account.say(destroy.kept(live), is_open=False)
     _say(destroy.at_stake(desk.api, desk.jobs_api, live))
     if not args.yes and not destroy.confirmed(name, sys.stdin, _ask):
         raise DeployError("nothing was destroyed: that is not its name")

@@ -69,14 +69,20 @@ def confirmed(name: str, answers: TextIO, ask: Callable[[str], None]) -> bool:
     return answers.readline().strip() == name
 
 
+def kept(live: Live) -> str:
+    """What there is to say while nothing was done to the endpoint."""
+    return f"the endpoint '{live.deployment.name}' exists ({live.id}); nothing has been destroyed"
+
+
 def destroy(api: Api, live: Live, account: Account) -> None:
     """Take the endpoint away. Raises ApiError."""
-    name = live.deployment.name
-    which = f"'{name}' ({live.id})"
+    which = f"'{live.deployment.name}' ({live.id})"
     account.say(f"{which} may be destroyed or not; destroy again to finish it", is_open=True)
     try:
         api.delete(f"{ENDPOINTS}/{live.id}")
     except ApiError as error:
         if error.status != 404:  # somebody else was faster
+            if not error.may_have_acted:
+                account.say(kept(live), is_open=True)
             raise
     account.say(f"{which} is destroyed", is_open=False)
