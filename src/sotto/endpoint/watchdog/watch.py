@@ -46,7 +46,7 @@ class Watch:
 def watch(args: argparse.Namespace, environ: Mapping[str, str]) -> Watch:
     """What the options ask for. Raises WatchdogError with one line for each fault."""
     rules = Rules(args.idle_s, args.alarm_s, args.gpu_busy_percent)
-    faults = [*_pod_faults(args), *_pause_faults(args, rules)]
+    faults = [*_pod_faults(args), *_pause_faults(args, rules), *_state_faults(args)]
     queue: RedisSource | str = args.endpoint or ""
     if args.endpoint is not None:
         faults += _endpoint_faults(args)
@@ -91,6 +91,24 @@ def _pod_faults(args: argparse.Namespace) -> Iterator[str]:
             yield f"--pod: {pod_id!r} is not the id of a pod"
     if "" in args.pod_name:
         yield "--pod-name: an empty pattern fits no pod"
+
+
+def _state_faults(args: argparse.Namespace) -> Iterator[str]:
+    if args.state is None:
+        return
+    if not args.state.name:
+        yield f"--state: {args.state} is a folder; name a file"
+    if not _is_text(str(args.state)):
+        yield "--state: not text in UTF-8; name another file"
+
+
+def _is_text(text: str) -> bool:
+    """Can it be told in a line of JSON?"""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _endpoint_faults(args: argparse.Namespace) -> Iterator[str]:
