@@ -116,6 +116,16 @@ def test_a_variable_that_is_to_come_from_here_must_be_set(
     assert platform.requests == []
 
 
+@pytest.mark.parametrize("command", ["plan", "apply"])
+def test_a_variable_that_is_to_come_from_here_must_be_text(
+    platform: PlatformApi, run: Command, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("SOTTO_HUB_TOKEN", os.fsdecode(b"opensesame-\xff"))
+    assert run(command) == 1
+    assert run.err == "env_from: SOTTO_HUB_TOKEN: not text in UTF-8; set it to some\n"
+    assert platform.requests == []
+
+
 @pytest.mark.parametrize("command", ["plan", "apply", "status", "destroy"])
 @pytest.mark.parametrize("status", [401, 403, 429, 500, 503])
 def test_what_the_api_refuses_is_one_line(

@@ -53,7 +53,8 @@ class Deployment:
 
 
 def wanted(endpoint: Endpoint, environ: Mapping[str, str]) -> Deployment:
-    """What `endpoint` asks of RunPod. Raises DeployError with a line for each unset variable."""
+    """What `endpoint` asks of RunPod. Raises DeployError with a line for each variable that is not
+    set or no text."""
     return Deployment(
         name=endpoint.name,
         kind="queue",
@@ -81,15 +82,30 @@ def wanted(endpoint: Endpoint, environ: Mapping[str, str]) -> Deployment:
 
 def _environment(endpoint: Endpoint, environ: Mapping[str, str]) -> dict[str, str]:
     """All variables of the workers, and how long a job of theirs may run."""
-    unset = [name for name in endpoint.env_from if not environ.get(name)]
-    if unset:
-        raise DeployError("\n".join(f"env_from: {name}: not set here; set it" for name in unset))
+    faults = [
+        f"env_from: {name}: {fault}"
+        for name in endpoint.env_from
+        if (fault := _fault(environ.get(name, "")))
+    ]
+    if faults:
+        raise DeployError("\n".join(faults))
     given = {
         **endpoint.env,
         **{variable: SECRET.format(name=name) for variable, name in endpoint.secrets.items()},
         **{name: environ[name] for name in endpoint.env_from},
     }
     return {JOB_TIMEOUT: f"{endpoint.timeout_s - MARGIN_S:g}", **given}
+
+
+def _fault(value: str) -> str:
+    """Why a value cannot be sent; "" if it can."""
+    if not value:
+        return "not set here; set it"
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # bytes that are no text come as surrogates
+        return "not text in UTF-8; set it to some"
+    return ""
 
 
 def _with_revision(model: str | None) -> str | None:
