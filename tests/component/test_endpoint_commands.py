@@ -434,6 +434,39 @@ def test_a_person_types_the_name(
     assert (platform.endpoints == {}) is is_gone
 
 
+# An output that nobody reads
+
+
+def unread(*args: str, file: Path) -> subprocess.CompletedProcess[str]:
+    """A command whose standard output is a pipe that is closed already."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    try:
+        return subprocess.run(
+            [*COMMAND, *args, "--endpoint", str(file)],
+            stdout=theirs,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=HANG_S,
+        )
+    finally:
+        os.close(theirs)
+
+
+def test_a_plan_that_nobody_reads_ends_without_a_word(platform: PlatformApi, file: Path) -> None:
+    done = unread("plan", "--exit-code", file=file)
+    assert (done.returncode, done.stderr) == (3, "")
+
+
+def test_an_apply_that_nobody_reads_makes_the_endpoint_and_waits_for_it(
+    platform: PlatformApi, file: Path
+) -> None:
+    done = unread("apply", file=file)
+    assert done.returncode == 0
+    assert done.stderr == "   0 s  0 of 1 workers ready; workers: 1 initializing\n"
+    assert list(platform.endpoints) == ["endpoint1"]
+
+
 # Interrupted
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +35,7 @@ scaling.value = 4
 GIVEN = ("--rtfx", "40", "--job-s", "0.5", "--batching", "1=0.4,8=1", "--cold-start-s", "8")
 TRAFFIC = ("--jobs-per-day", "200")
 PRICE = ("--price", "1.2")
+HANG_S = 90
 
 
 @dataclass(frozen=True)
@@ -180,6 +184,23 @@ def test_a_report_says_what_it_rests_on_and_what_comes_out(command: Command) -> 
     assert re.match(r"\d+\.\d\d USD a day, 0\.\d{4} USD an hour of audio$", told.line("cost"))
     shares = [int(share) for share in re.findall(r"(\d+)%", told.line("paid"))]
     assert 99 <= sum(shares) <= 101
+
+
+def test_a_report_that_nobody_reads_ends_without_a_word(command: Command, tmp_path: Path) -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "sotto", "endpoint", "simulate", *TRAFFIC, *GIVEN, *PRICE],
+            cwd=tmp_path,
+            stdout=theirs,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=HANG_S,
+        )
+    finally:
+        os.close(theirs)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_same_command_tells_the_same(command: Command) -> None:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sotto.endpoint import destroy, plan, status, told
+from sotto.endpoint import destroy, output, plan, status, told
 from sotto.endpoint.api import Api, ApiError, api_url, jobs_url, key_from
 from sotto.endpoint.apply import UNCHANGED, Account, Applying
 from sotto.endpoint.commands import CHANGES
@@ -137,18 +137,15 @@ def _stopped(what: str) -> int:
 
 
 def _say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
+    output.write(sys.stderr, f"{line}\n")
 
 
 def _ask(question: str) -> None:
-    sys.stderr.write(question)
-    sys.stderr.flush()
+    output.write(sys.stderr, question)
 
 
 def _print_lines(lines: Iterable[str]) -> None:
-    sys.stdout.writelines(f"{line}\n" for line in lines)
-    sys.stdout.flush()
+    output.write(sys.stdout, "".join(f"{line}\n" for line in lines))
 
 
 def _print_json(table: dict[str, Any]) -> None:

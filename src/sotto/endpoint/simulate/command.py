@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from sotto.endpoint import output
 from sotto.endpoint.api import ApiError
 from sotto.endpoint.config import Endpoint, EndpointError
 from sotto.endpoint.simulate import given, plots, report
@@ -63,5 +64,4 @@ def _compare(
 
 
 def _tell(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
+    output.write(sys.stdout, text)
