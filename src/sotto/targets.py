@@ -6,6 +6,7 @@ Invariant: no two targets write the same file, and a file is written whole or no
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -69,16 +70,28 @@ def save(target: Target, extension: str, text: str) -> Path:
 
 
 def _files(path: Path) -> list[Path]:
-    if not path.exists():
-        raise TargetError(f"{path}: no such file or folder")
-    if not path.is_dir():
-        return [path]
-    files = sorted(
-        file for file in path.rglob("*") if file.suffix.lower() in AUDIO and file.is_file()
-    )
+    """The file, or those of the folder, at `path`. Raises TargetError."""
+    try:
+        if not stat.S_ISDIR(path.stat().st_mode):
+            return [path]
+        next(path.iterdir(), None)  # a folder that may not be read is told, unlike one within it
+    except (FileNotFoundError, NotADirectoryError):
+        raise TargetError(f"{path}: no such file or folder") from None
+    except OSError as error:
+        raise TargetError(f"{path}: {error.strerror}") from error
+    # Unlike Path.rglob, os.walk passes over what it cannot look into, whatever the reason.
+    within = (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
+    files = sorted(file for file in within if file.suffix.lower() in AUDIO and _is_file(file))
     if not files:
         raise TargetError(f"{path}: no audio file in this folder")
     return files
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # nobody has named it: the others are transcribed
+        return False
 
 
 def _target(item: str | Path, output_dir: Path | None, taken: set[Path]) -> Target:

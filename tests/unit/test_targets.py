@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,26 @@ def stems(found: list[Target]) -> list[Path]:
 def test_what_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(TargetError, match=r"nothing\.wav: no such file or folder"):
         find_targets([str(tmp_path / "nothing.wav")], None)
+
+
+def test_a_name_that_cannot_be_looked_up_is_told_with_the_reason(tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match=r"aaa\.wav: File name too long$"):
+        find_targets([str(tmp_path / f"{'a' * 300}.wav")], None)
+    (tmp_path / "loop.wav").symlink_to("loop.wav")
+    with pytest.raises(TargetError, match=r"loop\.wav: Too many levels of symbolic links$"):
+        find_targets([str(tmp_path / "loop.wav")], None)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may enter any folder")
+def test_a_folder_that_may_not_be_entered_is_told_with_the_reason(tmp_path: Path) -> None:
+    names = touch(tmp_path, "closed/a.wav")
+    (tmp_path / "closed").chmod(0)
+    try:
+        for path in (*names, str(tmp_path / "closed")):
+            with pytest.raises(TargetError, match=f"^{path}: Permission denied$"):
+                find_targets([path], None)
+    finally:
+        (tmp_path / "closed").chmod(0o700)
 
 
 def test_a_folder_without_audio_is_told(tmp_path: Path) -> None:
@@ -82,6 +103,27 @@ def test_a_file_named_itself_is_tried_whatever_its_ending(tmp_path: Path) -> Non
 def test_a_folder_called_like_audio_is_searched_and_not_taken_for_a_file(tmp_path: Path) -> None:
     touch(tmp_path, "album.wav/one.flac")
     assert [target.name for target in find_targets([str(tmp_path)], None)] == ["one.flac"]
+
+
+def test_what_cannot_be_looked_up_within_a_folder_is_passed_over(tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav", "deep/b.wav")
+    (tmp_path / "long.wav").symlink_to("x" * 300)
+    (tmp_path / "loop.wav").symlink_to("loop.wav")
+    (tmp_path / "lost.wav").symlink_to("nowhere.wav")
+    names = [target.name for target in find_targets([str(tmp_path)], None)]
+    assert names == ["a.wav", "b.wav"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may enter any folder")
+def test_a_closed_folder_within_a_folder_is_passed_over(tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav", "closed/b.wav", "listed/c.wav")
+    (tmp_path / "closed").chmod(0)
+    (tmp_path / "listed").chmod(0o400)
+    try:
+        assert [target.name for target in find_targets([str(tmp_path)], None)] == ["a.wav"]
+    finally:
+        for name in ("closed", "listed"):
+            (tmp_path / name).chmod(0o700)
 
 
 def test_a_relative_file_is_read_by_its_full_path(
