@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -21,6 +22,7 @@ from sotto.audio.embedded import decode_base64
 from sotto.audio.source import Audio, EmbeddedAudio, PathAudio, UrlAudio
 from sotto.errors import RequestError
 from sotto.languages import LANGUAGES, suggest
+from sotto.net import openable
 from sotto.options import MOST_CLIPS, MOST_SUPPRESSED, Options, VadParameters
 from sotto.rules import refuse_conflicts, without_effect
 from sotto.transcript.formats import FORMATS
@@ -188,7 +190,22 @@ def _audio(options: Options) -> Audio:
             "expected an http(s) URL or a data: URI; base64 goes into 'audio_base64', "
             "a file on a volume into 'audio_path'",
         )
+    if not _names_a_host(address):
+        raise RequestError(
+            "audio", "expected an http(s) URL with a host, and a port up to 65535 if any"
+        )
     return UrlAudio(address, tuple((options.audio_headers or {}).items()))
+
+
+def _names_a_host(address: str) -> bool:
+    """Does it say, in the form of one, which host it leads to? Its path is for the host to judge.
+
+    An address that does not would fail later, as a source that may be there another time.
+    """
+    with suppress(ValueError):
+        parts = urlsplit(address)
+        return " " not in (parts.hostname or "") and openable(f"{parts.scheme}://{parts.netloc}")
+    return False
 
 
 def _token_ids(value: str | int | list[int]) -> tuple[int, ...]:

@@ -55,6 +55,7 @@ MAY_IMPORT = {
         "audio.embedded",
         "audio.source",
         "languages",
+        "net",
         "options",
         "rules",
         "transcript.formats",

@@ -313,6 +313,44 @@ def test_broken_base64_is_refused_with_the_position() -> None:
     assert str(error) == "audio_base64: not base64: character '*' at position 8"
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://",
+        "https:///a.wav",
+        "http://?sig=SECRET",
+        "https://#a",
+        "https://:443/a.wav",
+        "https://anna:SECRET@/a.wav",
+        "https://[::1",
+        "https://[::1/a.wav?sig=SECRET",
+        "http:// /a.wav",
+        "https://host example/a.wav",
+        "https://host\x00.example/a.wav",
+        "https://host.example:99999/a.wav",
+        "https://host.example:http/a.wav",
+    ],
+)
+def test_an_address_that_can_never_work_is_refused_and_not_repeated(address: str) -> None:
+    error = refused(audio=address)
+    assert str(error) == "audio: expected an http(s) URL with a host, and a port up to 65535 if any"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://127.0.0.1/a.wav",
+        "http://localhost:8000",
+        "https://no-such-host.invalid/a.wav",
+        "https://anna:two words@host.example/a b\xa0c.wav?d=e f#g",
+        "https://münchen.example/ä.wav",
+        "https://[2001:db8::1]:443/a.wav",
+    ],
+)
+def test_where_an_address_leads_is_not_judged_by_its_form(address: str) -> None:
+    assert asked(audio=address).audio == UrlAudio(address)
+
+
 @pytest.mark.parametrize("url", [URL, f"  {URL}\n", "HTTP://HOST.example/a", "https://[::1]:80/x"])
 def test_an_address_is_taken_as_it_is_without_space_around_it(url: str) -> None:
     assert parse({"audio": url}).audio == UrlAudio(url.strip(), ())
