@@ -36,7 +36,8 @@ class Answer(msgspec.Struct, frozen=True):
         Meta(description="Language code, given or detected; null if nobody speaks to detect it."),
     ]
     language_probability: Annotated[
-        float | None, Meta(description="Belief in the language; 1 if it was given.")
+        float | None,
+        Meta(description="Belief in the language; 1 if it was given, 0 if none was detected."),
     ]
     transcription: Annotated[str, Meta(description="The text, in the format asked for.")]
     translation: Annotated[
