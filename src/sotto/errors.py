@@ -186,7 +186,7 @@ class JobTimeout(SottoError):
 
 
 class InternalError(SottoError):
-    """A fault of ours; the message has the job id, and the worker's log the traceback."""
+    """A fault of ours, or of the worker's disk; the worker's log has the job id and the reason."""
 
     code = "internal"
     retryable = True

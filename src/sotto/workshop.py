@@ -6,7 +6,6 @@ Invariant: built once in a process and closed once; nothing here depends on how 
 from __future__ import annotations
 
 import os
-import tempfile
 import wave
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +16,7 @@ from sotto import model_rules
 from sotto.audio.decoders import Decoders
 from sotto.audio.features import log_mel
 from sotto.audio.pcm import RATE
-from sotto.audio.source import SourceLimits
+from sotto.audio.source import SourceLimits, temporary_file
 from sotto.audio.vad import listen
 from sotto.audio.windows import Window, cut
 from sotto.engine.base import Engine
@@ -88,7 +87,7 @@ class Workshop:
     def warm_up(self) -> Engine:
         """Load the default model and, meanwhile, all else that a first job would load; blocks.
 
-        Raises UnknownModel, EngineError, OutOfMemory, and OSError if nothing can be written.
+        Raises UnknownModel, EngineError, OutOfMemory, and InternalError if nothing can be written.
         """
         load = self._engines.load()
         windows = self._noise()
@@ -114,14 +113,14 @@ class Workshop:
 
     def _noise(self) -> list[Window]:
         """A second of noise, gone through all that stands before the engine."""
-        with tempfile.NamedTemporaryFile(prefix="sotto-", dir=self._limits.temp_root) as file:
+        with temporary_file(self._limits.temp_root) as (path, file):
             with wave.open(file, "wb") as sound:
                 sound.setnchannels(1)
                 sound.setsampwidth(2)
                 sound.setframerate(RATE)
                 sound.writeframes(os.urandom(2 * RATE))
-            blocks = self._decoders.decode(Path(file.name), max_audio_s=2.0)
-            heard = listen(blocks, vad(parse({"audio_path": file.name})))
+            blocks = self._decoders.decode(path, max_audio_s=2.0)
+            heard = listen(blocks, vad(parse({"audio_path": str(path)})))
             return list(cut(heard, keep_silence=True))
 
 

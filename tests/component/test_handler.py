@@ -92,6 +92,14 @@ def test_a_model_that_is_not_here_fails_the_process(tmp_path: Path) -> None:
     assert "Traceback" not in done.stdout + done.stderr
 
 
+def test_a_folder_that_takes_no_audio_fails_the_process_and_is_named() -> None:
+    done = handler(**FAKE, SOTTO_TEMP_DIR="/none")
+    assert done.returncode == 1
+    told = "internal: SOTTO_TEMP_DIR: no audio can be written to /none: No such file or directory"
+    assert told in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
 # From the root and from src/, with the file and with a job of one's own
 
 

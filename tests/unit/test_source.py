@@ -21,6 +21,7 @@ from sotto.audio.source import (
 )
 from sotto.errors import (
     AudioEmpty,
+    InternalError,
     RequestError,
     SottoError,
     SourceForbidden,
@@ -106,6 +107,26 @@ def test_the_audio_lies_in_a_private_file_and_is_gone_afterwards(
     run(look())
     assert lying_in(temp) == []
     assert all(headers["X-Key"] == "k" for _, headers in server.requests)
+
+
+@pytest.mark.parametrize("audio", [EmbeddedAudio(BODY), UrlAudio("https://host.example/a.wav")])
+def test_a_folder_that_takes_no_file_is_told_by_its_name_and_logged(
+    temp: Path, caplog: pytest.LogCaptureFixture, audio: Audio
+) -> None:
+    with pytest.raises(InternalError) as caught:
+        run(read(audio, limits(temp / "lost")))
+    told = f"SOTTO_TEMP_DIR: no audio can be written to {temp / 'lost'}: No such file or directory"
+    assert str(caught.value) == told
+    assert caplog.messages == [told]
+
+
+def test_a_system_without_a_temporary_folder_is_told(
+    temp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(temp / "lost"))
+    nowhere = SourceLimits(max_audio_bytes=10**6, audio_roots=(), temp_root=None)
+    with pytest.raises(InternalError, match=r"^SOTTO_TEMP_DIR: .* the system's temporary folder: "):
+        run(read(EmbeddedAudio(BODY), nowhere))
 
 
 def test_a_failing_job_leaves_no_file(temp: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from tests.speech_data import clip
 
 from sotto.engine.fake import FakeEngine
-from sotto.errors import EngineError, UnknownModel
+from sotto.errors import EngineError, InternalError, UnknownModel
 from sotto.request import parse
 from sotto.settings import Settings
 from sotto.workshop import Workshop, windows_ahead
@@ -100,8 +100,9 @@ def test_a_model_that_cannot_be_loaded_is_told_by_the_warm_up(
 def test_a_folder_that_takes_no_audio_is_told_by_the_warm_up(
     open_workshop: Callable[..., Workshop], tmp_path: Path
 ) -> None:
-    with pytest.raises(FileNotFoundError):
-        open_workshop(temp_dir=str(tmp_path / "lost")).warm_up()
+    folder = tmp_path / "lost"
+    with pytest.raises(InternalError, match=f"^SOTTO_TEMP_DIR: no audio .* {folder}: No such file"):
+        open_workshop(temp_dir=str(folder)).warm_up()
 
 
 # Warm-ups that succeed

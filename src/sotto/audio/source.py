@@ -7,6 +7,7 @@ a volume is read only if it lies below a configured root, and is never changed.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import stat
 import tempfile
@@ -19,6 +20,7 @@ from typing import BinaryIO, Protocol
 
 from sotto.errors import (
     AudioEmpty,
+    InternalError,
     RequestError,
     SourceForbidden,
     SourceTooLarge,
@@ -27,6 +29,8 @@ from sotto.errors import (
 
 LONGEST_PATH = 4096
 """Linux takes no longer one."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,20 +81,30 @@ async def open_source(audio: Audio, net: Fetcher, limits: SourceLimits) -> Async
     """Give `audio` as a file on disk, for as long as the block lasts.
 
     Raises RequestError for a path that may not be read, SourceError for audio that cannot be had
-    or is too large, AudioEmpty for audio without a byte.
+    or is too large, AudioEmpty for audio without a byte, InternalError as `temporary_file` does.
     """
     if isinstance(audio, PathAudio):
         yield await asyncio.to_thread(_on_volume, audio.path, limits)
         return
-    with _temporary_file(limits.temp_root) as (path, file):
+    with temporary_file(limits.temp_root) as (path, file):
         await _in_thread(lambda cancelled: _fill(file, audio, net, limits, cancelled))
         yield path
 
 
 @contextmanager
-def _temporary_file(root: Path | None) -> Iterator[tuple[Path, BinaryIO]]:
-    """A new file that only this user can read, and its path; both are gone afterwards."""
-    number, name = tempfile.mkstemp(prefix="sotto-", dir=root)
+def temporary_file(root: Path | None) -> Iterator[tuple[Path, BinaryIO]]:
+    """A new file that only this user can read, and its path; both are gone afterwards.
+
+    Raises InternalError, which names the folder, if it takes no file; the reason is logged, too,
+    for whoever runs the worker.
+    """
+    try:
+        number, name = tempfile.mkstemp(prefix="sotto-", dir=root)
+    except OSError as error:
+        folder = root or "the system's temporary folder"
+        reason = f"SOTTO_TEMP_DIR: no audio can be written to {folder}: {error.strerror}"
+        log.error("%s", reason)
+        raise InternalError(reason) from error
     try:
         with open(number, "w+b") as file:  # noqa: PTH123  (mkstemp has opened it)
             yield Path(name), file
