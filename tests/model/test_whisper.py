@@ -6,6 +6,7 @@ import itertools
 import shutil
 import subprocess
 import sys
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -392,6 +393,51 @@ def test_a_model_that_is_damaged_is_refused(weights: Path, tmp_path: Path):
     (tmp_path / "model" / "model.bin").write_bytes(b"\0" * 1000)
     with pytest.raises(EngineError, match="tiny"):
         whisper.load("tiny.en", tmp_path / "model", "cpu", "int8", CPU)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("tokenizer.json", '{"version": "1.0", "trunc'), ("preprocessor_config.json", "[]")],
+)
+def test_a_model_that_fails_after_its_weights_are_loaded_is_refused_and_keeps_no_memory(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, content: str
+):
+    for path in (weights / "tiny.en").iterdir():
+        if path.name != file:
+            (tmp_path / path.name).symlink_to(path)
+    (tmp_path / file).write_text(content)
+    begun = []
+
+    class Watched(whisper.WhisperModel):
+        def __init__(self, *given: Any, **options: Any) -> None:
+            begun.append(weakref.ref(self))
+            super().__init__(*given, **options)
+
+    monkeypatch.setattr(whisper, "WhisperModel", Watched)
+    with pytest.raises(EngineError, match=r"model 'tiny\.en' cannot be loaded: ") as caught:
+        whisper.load("tiny.en", tmp_path, "cpu", "int8", CPU)
+    assert caught.value.__cause__ is not None  # whose frames were those of the load
+    assert [model() for model in begun] == [None]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (RuntimeError("CUDA failed with error out of memory"), OutOfMemory),
+        (Exception("CUDA failed with error unspecified launch failure"), DeviceLost),
+        (AttributeError("'list' object has no attribute 'items'"), EngineError),
+    ],
+)
+def test_whatever_a_load_raises_is_told_by_its_kind(
+    weights: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[Exception]
+):
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(whisper, "WhisperModel", fail)
+    with pytest.raises(kind, match="cannot be loaded: ") as caught:
+        whisper.load("tiny.en", weights / "tiny.en", "cpu", "int8", CPU)
+    assert type(caught.value) is kind
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ so is the loss of the device, since nothing answers it.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -39,6 +40,20 @@ def translated(doing: str) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, ValueError, IndexError, OSError, MemoryError) as error:
+        raise _kind(error)(f"{doing}: {first_line(error)}") from error
+
+
+@contextmanager
+def loaded(doing: str) -> Iterator[None]:
+    """Raise whatever ends the load of a model as an error of ours, and hold nothing of the model.
+
+    tokenizers raises plain Exception, when the weights are in memory already. The frames of the
+    failure hold those, and the error holds the frames for as long as anybody keeps it.
+    """
+    try:
+        yield
+    except Exception as error:
+        traceback.clear_frames(error.__traceback__)
         raise _kind(error)(f"{doing}: {first_line(error)}") from error
 
 

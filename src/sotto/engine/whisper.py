@@ -31,7 +31,7 @@ from sotto.engine.base import (
     is_silence,
 )
 from sotto.engine.devices import Batching
-from sotto.engine.failures import is_short_of_memory, translated
+from sotto.engine.failures import is_short_of_memory, loaded, translated
 from sotto.engine.noise import noise
 from sotto.engine.repetition import compression_ratio
 from sotto.engine.searches import searches
@@ -62,7 +62,8 @@ def load(name: str, folder: Path, device: str, compute_type: str, batching: Batc
     """Load a verified model folder; nothing is downloaded. Raises EngineError, OutOfMemory."""
     if not (folder / "tokenizer.json").is_file():
         raise EngineError(f"model '{name}': {folder.name} has no tokenizer.json")
-    with translated(f"model '{name}' cannot be loaded"), arena.loading():
+    with loaded(f"model '{name}' cannot be loaded"), arena.loading():
+        vocabulary = weights.read(folder / WEIGHTS).shape.vocabulary
         model = WhisperModel(
             str(folder),
             device=device,
@@ -71,7 +72,6 @@ def load(name: str, folder: Path, device: str, compute_type: str, batching: Batc
             num_workers=batching.threads,
             local_files_only=True,
         )
-        vocabulary = weights.read(folder / WEIGHTS).shape.vocabulary
     return Whisper(name, model, batching, vocabulary)
 
 
