@@ -102,6 +102,28 @@ def test_files_among_the_weights_are_no_models(weights: Path) -> None:
     assert store(weights).available() == ()
 
 
+def test_a_folder_that_may_not_be_entered_hides_no_other(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private = put(weights / "a-private")
+    snapshots = tmp_path / "models--maker--whisper-fr" / "snapshots"
+    cached = put(snapshots / ("a" * 40))
+    shut = put(snapshots / ("b" * 40))
+    mine = put(weights / "mine")
+    stat = Path.stat
+
+    def refuse(path: Path, **options: bool) -> os.stat_result:
+        if path == shut or private in path.parents or shut in path.parents:
+            raise PermissionError(13, "Permission denied")
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    assert not is_model(private)
+    assert store(weights, tmp_path).find("mine") == mine
+    assert store(weights, tmp_path).find("maker/whisper-fr") == cached
+    assert store(weights, tmp_path).available() == ("maker/whisper-fr", "mine")
+
+
 def test_either_kind_of_vocabulary_will_do(weights: Path) -> None:
     put(weights / "turbo", *PARTS[:3], "vocabulary.json")
     assert store(weights).find("turbo") == weights / "turbo"
@@ -245,10 +267,18 @@ def test_a_folder_goes_before_a_record_of_the_same_name(weights: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{}", "[]", "\0", '{"name": 1}', '{"name": "x", "repository": null}']
+    "text",
+    [
+        *(b"", b"{}", b"[]", b"\0", b'{"name": 1}', b'{"name": "x", "repository": null}'),
+        b'{"name": "x", "repository": "", "revision": "", "licence": "M\xfcller", "files": {}}',
+        b'{"x": ' + b"[" * 100_000,
+    ],
+    ids=lambda text: repr(text[:60]),
 )
-def test_a_record_that_cannot_be_read_takes_nothing_from_a_model(weights: Path, text: str) -> None:
-    (put(weights / "base") / "model.json").write_text(text)
+def test_a_record_that_cannot_be_read_takes_nothing_from_a_model(
+    weights: Path, text: bytes
+) -> None:
+    (put(weights / "base") / "model.json").write_bytes(text)
     assert store(weights).find("base") == weights / "base"
     assert store(weights).available() == ("base",)
 

@@ -14,6 +14,8 @@ import msgspec
 from sotto.models.catalogue import VOCABULARIES, Model
 
 RECORD = "model.json"
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for JSON that is none: broken, in another encoding, nested without end."""
 
 
 class FileRecord(msgspec.Struct, frozen=True):
@@ -85,7 +87,7 @@ def read(folder: Path) -> Record | None:
     """The record in `folder`; None if there is none that can be read."""
     try:
         return _RECORDS.decode((folder / RECORD).read_bytes())
-    except (OSError, msgspec.DecodeError):
+    except (OSError, *UNREADABLE):
         return None
 
 

@@ -124,8 +124,14 @@ def places(volume_dir: Path, environ: Mapping[str, str]) -> tuple[Place, ...]:
 
 
 def is_model(folder: Path) -> bool:
-    """Does `folder` hold what CTranslate2 and the tokenizer need to load a Whisper model?"""
-    return not catalogue.lacking(lambda name: (folder / name).is_file())
+    """Does `folder` hold what CTranslate2 and the tokenizer need to load a Whisper model?
+
+    One that may not be entered holds nothing.
+    """
+    try:
+        return not catalogue.lacking(lambda name: (folder / name).is_file())
+    except OSError:
+        return False
 
 
 def _folders(root: Path) -> Iterable[Path]:
@@ -149,4 +155,12 @@ def _snapshots(cached: Path, model: Model | None) -> Iterator[Path]:
     snapshots = _folders(cached / "snapshots")
     if model is not None:
         yield from (folder for folder in snapshots if folder.name == model.revision)
-    yield from sorted(snapshots, key=lambda folder: folder.lstat().st_mtime, reverse=True)
+    yield from sorted(snapshots, key=_changed, reverse=True)
+
+
+def _changed(folder: Path) -> float:
+    """When `folder` was last changed; at the beginning of time if that may not be known."""
+    try:
+        return folder.lstat().st_mtime
+    except OSError:
+        return 0.0
