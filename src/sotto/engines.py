@@ -88,7 +88,8 @@ class Engines:
         return self._residents.healthy
 
     def close(self) -> None:
-        """Stop all engines, once what is being loaded is; what waits fails."""
+        """Stop all engines, once what is being loaded is; what waits or is downloaded fails."""
+        self._store.stop()
         self._residents.close()
         self._threads.shutdown(cancel_futures=True)
 

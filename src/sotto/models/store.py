@@ -7,6 +7,7 @@ with the names of what is here; it becomes part of a path after it has matched.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +91,7 @@ class Store:
         self._places: tuple[Place, ...] = (Shelf(weights_dir), *others)
         self._download = download
         self._hub = hub
+        self._stopped = threading.Event()
 
     def available(self) -> tuple[str, ...]:
         """The names of the models that are here, in alphabetical order."""
@@ -109,9 +111,14 @@ class Store:
             return self._fetch(model)
         raise catalogue.unknown(name, "is not on this worker; here are", self.available())
 
+    def stop(self) -> None:
+        """End the downloads that run, each as one that failed; none begins from now on."""
+        self._stopped.set()
+
     def _fetch(self, model: Model) -> Path:
+        into = self._weights_dir / model.name
         try:
-            return fetch(model, self._weights_dir / model.name, hub=self._hub, progress=False)
+            return fetch(model, into, hub=self._hub, progress=False, stop=self._stopped)
         except FetchError as error:
             raise EngineError(f"model: {model.name!r} could not be downloaded: {error}") from error
 
