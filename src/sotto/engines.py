@@ -15,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from sotto.engine import arena, memory
 from sotto.engine.base import Engine
@@ -28,6 +29,8 @@ from sotto.plan import EngineOptions, Plan, plan
 from sotto.residents import Resident, Residents, Wanted
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 MOST_SOUGHT = 32
 """Models that are looked for at once, each in a thread; more than a worker knows by name."""
@@ -61,7 +64,7 @@ class Engines:
         """
         resident, warnings = await self._held(name)
         try:
-            batcher = await asyncio.shield(asyncio.wrap_future(resident.loading))
+            batcher = await _shielded(resident.loading)
             yield batcher, warnings
         finally:
             self._residents.give_back(resident)
@@ -105,7 +108,7 @@ class Engines:
         return await self._granted(default), (warning,)
 
     async def _granted(self, name: str) -> Resident:
-        wanted = await asyncio.shield(asyncio.wrap_future(self._seek(name)))
+        wanted = await _shielded(self._seek(name))
         granted = self._residents.ask(wanted)
         try:
             return await asyncio.wrap_future(granted)
@@ -159,6 +162,16 @@ class Engines:
             "model %s is warm on %s after %.2f s%s", engine.model, engine.device, seconds, kind
         )
         return Batcher(engine, max_waiting=self._options.max_waiting)
+
+
+def _shielded(shared: Future[T]) -> asyncio.Future[T]:
+    """What others wait for as well: it goes on when this wait is given up.
+
+    Then nobody here asks how it ended, which asyncio would log as an oversight.
+    """
+    ours = asyncio.wrap_future(shared)
+    ours.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return asyncio.shield(ours)
 
 
 def device(wanted: str) -> Device:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -287,6 +288,25 @@ def test_close_ends_a_download_that_a_job_waits_for(
             with pytest.raises(EngineError, match="the download was stopped"):
                 waiting.result()
     assert len(hub.seen) == 1
+
+
+def test_a_load_that_fails_when_nobody_waits_for_it_any_more_is_no_oversight(
+    engines: Engines, build_with, caplog: pytest.LogCaptureFixture
+) -> None:
+    builder = build_with(EngineError("the disk is broken"))
+    builder.may_end.clear()
+
+    async def job() -> None:
+        waiting = asyncio.create_task(leased(engines))
+        assert await asyncio.to_thread(builder.begun.wait, HANG_S)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        builder.may_end.set()
+        engines.close()
+
+    asyncio.run(job())
+    gc.collect()
+    assert caplog.records == []
 
 
 def test_the_fake_engine_is_the_default_model_by_name(engines: Engines) -> None:
