@@ -17,6 +17,8 @@ from types import TracebackType
 from urllib.parse import unquote
 
 API = "api"
+LARGE = (".bin", ".safetensors")
+"""Files whose sha256 the hub has; of the others it says none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.silent:
             self._hang()
         elif fault.redirect:
-            self._head(302, 0, {"Location": fault.redirect})
+            self._head(302, 0, {"Location": fault.redirect, **self._linked(file)})
         elif fault.body is not None:
             self._head(200, len(fault.body), {})
             self.wfile.write(fault.body)
@@ -124,7 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif file not in self.server.hub.files:
             self._head(404, 0, {})
         else:
-            self._send(self.server.hub.files[file], fault)
+            self._send(file, fault)
 
     def _is_open(self) -> bool:
         token = self.server.hub.token
@@ -144,15 +146,24 @@ class _Handler(BaseHTTPRequestHandler):
             self._head(200, len(body), {})
             self.wfile.write(body)
 
-    def _send(self, content: bytes, fault: Fault) -> None:
+    def _linked(self, file: str) -> dict[str, str]:
+        """What the hub says of a large file, wherever it redirects to for it."""
+        content = self.server.hub.files.get(file)
+        if content is None or not file.endswith(LARGE):
+            return {}
+        digest = hashlib.sha256(content).hexdigest()
+        return {"X-Linked-Etag": f'"{digest}"', "X-Linked-Size": str(len(content))}
+
+    def _send(self, file: str, fault: Fault) -> None:
+        content, linked = self.server.hub.files[file], self._linked(file)
         wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         start = int(wanted[1]) if wanted and not fault.no_ranges else 0
         if start >= len(content) > 0 and start:
-            self._head(416, 0, {"Content-Range": f"bytes */{len(content)}"})
+            self._head(416, 0, {"Content-Range": f"bytes */{len(content)}", **linked})
             return
         body = content[start:]
         span = {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"}
-        self._head(206 if start else 200, len(body), span if start else {})
+        self._head(206 if start else 200, len(body), linked | (span if start else {}))
         for limit in (fault.break_after_bytes, fault.hang_after_bytes):
             if limit is not None:
                 body = body[:limit]
@@ -181,6 +192,6 @@ class _Handler(BaseHTTPRequestHandler):
 def _described(name: str, content: bytes) -> dict[str, object]:
     """A file as the hub tells of it; only large ones come with a sha256."""
     file: dict[str, object] = {"rfilename": name, "size": len(content), "blobId": "0" * 40}
-    if name.endswith((".bin", ".safetensors")):
+    if name.endswith(LARGE):
         file["lfs"] = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
     return file

@@ -84,7 +84,7 @@ def sha256(content: bytes) -> str:
 
 
 def test_a_model_that_does_not_work_leaves_nothing(hub: HubServer, tmp_path: Path) -> None:
-    hub.files["tokenizer.json"] = hub.files["tokenizer.json"][:-1000]
+    hub.files["tokenizer.json"] = b"{}"
     with pytest.raises(ProofError, match="tokenizer"):
         from_hub(hub, tmp_path / "w" / "pico")
     assert beside(tmp_path / "w" / "pico") == []

@@ -17,11 +17,13 @@ from pathlib import Path
 import msgspec
 import pytest
 from tests.hub_server import Fault, HubServer
+from tests.model_files import put_model
 
 from sotto.models import sources
 from sotto.models.catalogue import Mirror, Model, ModelFile, Wheel
 from sotto.models.fetch import FetchError, Hub, fetch, verify
 from sotto.models.record import is_complete
+from sotto.models.shapes import Shape
 from sotto.models.sources import CHUNK_BYTES
 from sotto.models.space import DISK_RESERVE_BYTES
 
@@ -159,6 +161,74 @@ def test_a_file_that_is_cut_short_is_refused_though_no_digest_is_known(
     with pytest.raises(FetchError, match=r"config\.json: has 22 bytes there, 23 expected"):
         bring(hub, tmp_path / "pico", msgspec.structs.replace(MODEL, files=files))
     assert "pico" not in visible(tmp_path)
+
+
+PAGE = b"<html>please log in</html>"
+UNPINNED = msgspec.structs.replace(MODEL, files=tuple(ModelFile(name) for name in FILES))
+"""The model as the catalogue has many: without a digest or a size."""
+
+
+def test_a_page_in_the_place_of_weights_is_refused_before_it_is_downloaded(
+    hub: HubServer, tmp_path: Path
+) -> None:
+    with HubServer(files={"model.bin": PAGE}) as proxy:
+        hub.faults["model.bin"] = [Fault(redirect=f"{proxy.endpoint}/model.bin")]
+        with pytest.raises(FetchError) as caught:
+            bring(hub, tmp_path / "pico", UNPINNED)
+    assert str(caught.value).endswith(
+        f"; {hub.endpoint}: model.bin: has 26 bytes there, 512000 expected"
+    )
+    assert visible(tmp_path) == []
+
+
+def test_weights_without_a_digest_in_the_catalogue_are_compared_with_the_hubs(
+    hub: HubServer, tmp_path: Path
+) -> None:
+    changed = WEIGHTS[:-1] + b"!"
+    with HubServer(files={"model.bin": changed}) as store:
+        hub.faults["model.bin"] = [Fault(redirect=f"{store.endpoint}/model.bin")]
+        with pytest.raises(FetchError) as caught:
+            bring(hub, tmp_path / "pico", UNPINNED)
+    told = f"model.bin: sha256 is {sha256(changed)}, expected {sha256(WEIGHTS)}"
+    assert str(caught.value).endswith(told)
+    assert visible(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("model.bin", "what came holds no model: "),
+        ("config.json", "what came is not JSON"),
+        ("tokenizer.json", "what came is not JSON"),
+    ],
+)
+def test_a_page_in_the_place_of_a_file_that_has_no_digest_is_refused(
+    hub: HubServer, tmp_path: Path, name: str, told: str
+) -> None:
+    hub.faults[name] = [Fault(body=PAGE)]
+    with pytest.raises(FetchError) as caught:
+        bring(hub, tmp_path / "pico", UNPINNED)
+    assert f"{hub.endpoint}: {name}: {told}" in str(caught.value)
+    assert "pico" not in visible(tmp_path)
+    assert contents(bring(hub, tmp_path / "pico", UNPINNED)) == FILES
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"[" * 100_000, b"", b'{"a": 1'])
+def test_what_is_called_json_and_is_none_is_refused(
+    hub: HubServer, tmp_path: Path, content: bytes
+) -> None:
+    hub.files["config.json"] = content
+    with pytest.raises(FetchError, match=r"config\.json: what came is not JSON$"):
+        bring(hub, tmp_path / "pico", UNPINNED)
+
+
+def test_weights_that_nobody_has_a_digest_for_are_taken_if_they_are_a_models(
+    hub: HubServer, tmp_path: Path
+) -> None:
+    model_bin = put_model(tmp_path / "made", Shape(1, 1, 8, 1, 100, 80)) / "model.bin"
+    hub.faults["model.bin"] = [Fault(body=model_bin.read_bytes())]
+    folder = bring(hub, tmp_path / "pico", UNPINNED)
+    assert (folder / "model.bin").stat().st_size == model_bin.stat().st_size
 
 
 def test_a_signed_address_that_fails_is_not_told(hub: HubServer, tmp_path: Path) -> None:
@@ -364,14 +434,15 @@ def test_files_that_a_failed_run_had_checked_are_not_asked_for_again(
 @pytest.mark.parametrize(
     "left", [b"x" * 1000, b"x" * len(WEIGHTS), b"x" * (len(WEIGHTS) + 1), WEIGHTS, b""]
 )
+@pytest.mark.parametrize("model", [MODEL, UNPINNED], ids=["the catalogue's digest", "the hub's"])
 def test_whatever_an_earlier_run_left_the_file_is_right(
-    hub: HubServer, tmp_path: Path, left: bytes
+    hub: HubServer, tmp_path: Path, left: bytes, model: Model
 ) -> None:
     hub.faults["model.bin"] = [Fault(break_after_bytes=200_000), *[Fault(status=503)] * 4]
     with pytest.raises(FetchError):
-        bring(hub, tmp_path / "pico")
+        bring(hub, tmp_path / "pico", model)
     (tmp_path / ".pico.partial" / "model.bin.part").write_bytes(left)
-    assert contents(bring(hub, tmp_path / "pico")) == FILES
+    assert contents(bring(hub, tmp_path / "pico", model)) == FILES
 
 
 def test_the_leavings_of_another_revision_are_not_used(hub: HubServer, tmp_path: Path) -> None:

@@ -184,7 +184,7 @@ def test_what_is_baked_and_what_is_cached_is_listed_once(tmp_path: Path, weights
 
 @pytest.fixture
 def hub() -> Iterator[HubServer]:
-    with HubServer(files=dict.fromkeys(PARTS, b"x")) as server:
+    with HubServer(files=dict.fromkeys(PARTS, b"{}")) as server:
         yield server
 
 

@@ -1,7 +1,8 @@
 """A model in, a verified folder out.
 
 Any source that yields the digests will do: the hub first, then the mirrors. Invariant: the folder
-stands at its final place only when every file in it has been checked; until then it grows in a
+stands at its final place only when every file in it has been checked: by the catalogue's digest, by
+the hub's, or by whether it can be read where nobody has a digest. Until then it grows in a
 hidden folder beside it, which the next run goes on with.
 """
 
@@ -16,9 +17,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sotto.models.catalogue import Model, ModelFile
+import msgspec
+
+from sotto.models import weights
+from sotto.models.catalogue import WEIGHTS, Model, ModelFile
 from sotto.models.record import (
     RECORD,
+    UNREADABLE,
     FileRecord,
     Record,
     faults,
@@ -162,21 +167,25 @@ def _take_from(source: Source, model: Model, staging: Path) -> None:
 def _take(source: Source, file: ModelFile, staging: Path) -> FileRecord:
     part = staging / f"{file.name}.part"
     resumed = part.exists()
-    found = _written(source, file, part)
-    if resumed and _difference(file, found):
+    found, wrong = _written(source, file, part)
+    if resumed and wrong:
         # What was there may have been the beginning of something else.
         part.unlink()
-        found = _written(source, file, part)
-    if wrong := _difference(file, found):
+        found, wrong = _written(source, file, part)
+    if wrong:
         part.unlink()
         raise SourceFailed(wrong)
     part.rename(staging / file.name)
     return found
 
 
-def _written(source: Source, file: ModelFile, part: Path) -> FileRecord:
-    source.write(file, part)
-    return FileRecord(sha256_of(part), part.stat().st_size, source.name)
+def _written(source: Source, file: ModelFile, part: Path) -> tuple[FileRecord, str | None]:
+    """What the source has written, and what is wrong with that."""
+    told = source.write(file, part)
+    found = FileRecord(sha256_of(part), part.stat().st_size, source.name)
+    if wrong := _difference(told, found):
+        return found, wrong
+    return found, None if told.sha256 else _oddity(file.name, part)
 
 
 def _difference(file: ModelFile, found: FileRecord) -> str | None:
@@ -185,6 +194,23 @@ def _difference(file: ModelFile, found: FileRecord) -> str | None:
         return mismatch(file.name, found.sha256, file.sha256)
     if file.size_bytes not in {None, found.size_bytes}:
         return f"{file.name}: has {found.size_bytes} bytes, {file.size_bytes} expected"
+    return None
+
+
+def _oddity(name: str, part: Path) -> str | None:
+    """Why `part` cannot be the file called `name`, whose digest nobody knows; None if it can.
+
+    A proxy that wants a log-in, for one, answers with a page of its own in the place of any file.
+    """
+    try:
+        if name == WEIGHTS:
+            weights.read(part)
+        elif name.endswith(".json"):
+            msgspec.json.decode(part.read_bytes())
+    except UNREADABLE:
+        return f"{name}: what came is not JSON"
+    except ValueError as error:
+        return f"{name}: what came holds no model: {error}"
     return None
 
 

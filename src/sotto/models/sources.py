@@ -1,11 +1,12 @@
 """Where the files of a model come from: the hub, or wheels of a package registry.
 
 Invariant: a source writes bytes to the path that it is given and vouches for none of them; whoever
-asked compares the digest.
+asked compares the digest: the wanted one or, where there is none, what the source says it is.
 """
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import msgspec
 import requests
 
 from sotto import __version__
@@ -33,6 +35,8 @@ RETRIES = 3
 """How often in a row a download may break without having brought a byte."""
 RETRY_WAIT_S = 0.5
 LONGEST_REASON_SHOWN = 400
+LINKED_ETAG = re.compile(r'"([0-9a-f]{64})"')
+"""What the hub calls a file that it keeps by its sha256."""
 
 T = TypeVar("T")
 
@@ -50,8 +54,11 @@ class Source(Protocol):
 
     name: str
 
-    def write(self, file: ModelFile, part: Path) -> None:
-        """Write `file` to `part`, which may hold the beginning of it. Raises SourceFailed."""
+    def write(self, file: ModelFile, part: Path) -> ModelFile:
+        """Write `file` to `part`, which may hold the beginning of it. Raises SourceFailed.
+
+        Gives `file` back with what the source says of it, where its digest or size was not known.
+        """
 
 
 class HubSource:
@@ -76,7 +83,7 @@ class HubSource:
         self._token = token
         self._stop = stop or threading.Event()
 
-    def write(self, file: ModelFile, part: Path) -> None:
+    def write(self, file: ModelFile, part: Path) -> ModelFile:
         """Write `file` to `part`, going on where an earlier download broke off.
 
         Once `stop` is set, the download ends, and what has come of it is kept.
@@ -86,8 +93,7 @@ class HubSource:
             self._go_on(file)
             had_bytes = _size_bytes(part)
             try:
-                self._receive(file, part)
-                return
+                return self._receive(file, part)
             except (requests.RequestException, TimeoutError) as error:
                 failures = 1 if _size_bytes(part) > had_bytes else failures + 1
                 if failures > self._retries:
@@ -102,13 +108,14 @@ class HubSource:
     def _retries(self) -> int:
         return RETRIES if self._reached or not self._model.mirrors else 0
 
-    def _receive(self, file: ModelFile, part: Path) -> None:
+    def _receive(self, file: ModelFile, part: Path) -> ModelFile:
         have_bytes = _size_bytes(part)
         with self._open(file, have_bytes) as response:
+            told = _told(file, response)
             if response.status_code == requests.codes.requested_range_not_satisfiable:
                 # Nothing is left to send: `part` is whole, or the beginning of something else.
                 if response.headers.get("Content-Range") == f"bytes */{have_bytes}":
-                    return
+                    return told
                 part.unlink()
                 raise requests.ConnectionError("the file is shorter than what is here of it")
             self._refuse(file, response)
@@ -116,7 +123,7 @@ class HubSource:
             resumed = response.status_code == requests.codes.partial_content
             have_bytes = have_bytes if resumed else 0
             total_bytes = _total_bytes(response, have_bytes)
-            _expect(file, have_bytes, total_bytes, part.parent)
+            _expect(told, have_bytes, total_bytes, part.parent)
             with (
                 part.open("ab" if resumed else "wb") as out,
                 bar(
@@ -130,6 +137,7 @@ class HubSource:
                     self._go_on(file)
                     out.write(chunk)
                     received.update(len(chunk))
+            return told
 
     def _open(self, file: ModelFile, have_bytes: int) -> requests.Response:
         url = f"{self.name}/{self._model.repository}/resolve/{self._model.revision}/{file.name}"
@@ -166,7 +174,7 @@ class MirrorSource:
         self._progress = progress
         self._downloaded = False
 
-    def write(self, file: ModelFile, part: Path) -> None:
+    def write(self, file: ModelFile, part: Path) -> ModelFile:
         """Put `file` together from the members that hold it."""
         if file.name not in self._mirror.members:
             raise NotOffered(f"{file.name}: not in these wheels")
@@ -176,6 +184,7 @@ class MirrorSource:
         with part.open("wb") as out:
             for member in self._mirror.members[file.name]:
                 self._extract(member, out)
+        return file
 
     def _download(self) -> None:
         self._wheels_dir.mkdir(exist_ok=True)
@@ -254,6 +263,20 @@ def _expect(file: ModelFile, have_bytes: int, total_bytes: int | None, folder: P
         )
     if lacking := shortage(folder, total_bytes - have_bytes):
         raise SourceFailed(f"{file.name}: {lacking}")
+
+
+def _told(file: ModelFile, response: requests.Response) -> ModelFile:
+    """`file` with the digest and the size that the hub has for it, where none is known.
+
+    The hub has them for large files, and says so before it redirects to where they are stored.
+    """
+    sha256, size_bytes = file.sha256, file.size_bytes
+    for answer in (*response.history, response):
+        etag = LINKED_ETAG.fullmatch(answer.headers.get("X-Linked-Etag", ""))
+        size = answer.headers.get("X-Linked-Size", "")
+        sha256 = sha256 or (etag[1] if etag else None)
+        size_bytes = size_bytes or (int(size) if size.isdecimal() else None)
+    return msgspec.structs.replace(file, sha256=sha256, size_bytes=size_bytes)
 
 
 def _total_bytes(response: requests.Response, have_bytes: int) -> int | None:
