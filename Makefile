@@ -72,7 +72,7 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-compile
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed" >&2; exit 1; }
 	@echo "Creating $(VENV) with $$($(PYTHON) --version)"
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/ready: requirements.txt pyproject.toml | $(VENV)/bin/python
 	@echo "Installing the pinned packages (about 120, 300 MB; a minute or so)"
