@@ -17,7 +17,7 @@ from builder.convert import convert
 from builder.heads import fit
 from builder.layout import Kind, weights_of
 from builder.openai_checkpoint import translate
-from builder.quantise import FORMATS, quantise, stored_type
+from builder.quantise import FLOATS, FORMATS, quantise, stored_type
 
 from sotto.models import weights
 from sotto.models.catalogue import CONFIG, TOKENIZER, WEIGHTS
@@ -68,6 +68,13 @@ def same_format(one: str, other: str) -> bool:
     return one == other or (one in FORMATS and FORMATS[one] == FORMATS.get(other))
 
 
+def outcome(original: str, wanted: str) -> str:
+    """The format that weights in `original` end in: integers stay what they are, as for DEFAULT."""
+    stored = FORMATS.get(original)
+    is_quantised = stored is not None and stored.weights not in FLOATS
+    return original if wanted == DEFAULT or is_quantised else wanted
+
+
 def require_converter(name: str) -> None:
     """Raises BakeError if this Python cannot convert a checkpoint."""
     absent = [library for library in CONVERTERS if find_spec(library) is None]
@@ -95,7 +102,9 @@ def make(name: str, brought: Brought, made: Path, wanted: str) -> Made:
     original = stored_type(source)
     shape = _shape(name, source)
     fitted = fit(name, made / CONFIG, shape)
-    compute_type = original if wanted == DEFAULT else wanted
+    compute_type = outcome(original, wanted)
+    if wanted != DEFAULT and not same_format(compute_type, wanted):
+        logger.info("%s: is %s and stays so; no %s can be made of it", name, original, wanted)
     if not same_format(original, compute_type):
         logger.info("%s: quantising %s as %s", name, original, compute_type)
         _require_space(name, "quantising", made, weights_bytes(shape, compute_type))

@@ -14,7 +14,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from builder.layout import Kind, weights_of
-from builder.making import DEFAULT, BakeError, Brought, Made, make, require_converter, same_format
+from builder.making import (
+    BakeError,
+    Brought,
+    Made,
+    make,
+    outcome,
+    require_converter,
+    same_format,
+)
 from builder.openai_checkpoint import dimensions, tokenizer_of
 from builder.origin import OWN_FOLDER, Folder, Origin
 from builder.prove import Proof, ProofError, prove
@@ -55,8 +63,7 @@ def _is_baked(origin: Origin, into: Path, compute_type: str) -> bool:
         return False
     if isinstance(origin.place, Model) and not record.made_from and any(record.lacks(origin.place)):
         return False
-    wanted = record.original_type if compute_type == DEFAULT else compute_type
-    return same_format(record.compute_type, wanted)
+    return same_format(record.compute_type, outcome(record.original_type, compute_type))
 
 
 def _bake_alone(origin: Origin, into: Path, compute_type: str, hub: Hub) -> None:

@@ -16,7 +16,7 @@ from builder.making import DEFAULT, BakeError
 from builder.model_bin import ModelBinError
 from builder.origin import Wanted, find
 from builder.prove import ProofError
-from builder.quantise import stored_type
+from builder.quantise import quantise, stored_type
 from builder.steps import bake
 from faster_whisper import WhisperModel
 from tests.hub_server import HubServer
@@ -150,13 +150,6 @@ def test_a_repository_that_cannot_fit_is_refused_before_its_first_byte(
     assert beside(tmp_path / "w" / "pico") == []
 
 
-def test_quantised_weights_are_not_made_anything_else(own: Path, tmp_path: Path) -> None:
-    from_folder(own, tmp_path / "int8", "int8")
-    with pytest.raises(ModelBinError, match="can only be made from the original"):
-        from_folder(tmp_path / "int8", tmp_path / "w" / "half", "float16")
-    assert beside(tmp_path / "w" / "half") == []
-
-
 def test_another_model_of_the_same_name_is_not_replaced(
     hub: HubServer, own: Path, tmp_path: Path
 ) -> None:
@@ -208,6 +201,24 @@ def test_a_repository_becomes_a_model_with_everything_on_record(
     assert said["memory_bytes"]["float16"] > 75_000_000
     assert said["memory_bytes"]["int8"] < said["memory_bytes"]["float32"]
     assert beside(into) == ["pico"]
+
+
+@pytest.mark.parametrize("wanted", ["float16", "int8"])
+def test_weights_that_are_integers_already_stay_as_they_are(
+    own: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, wanted: str
+) -> None:
+    caplog.set_level("INFO")
+    into = tmp_path / "w" / "mine"
+    quantise(own / "model.bin", own / "model.bin", "int8_float16", progress=False)
+    assert from_folder(own, into, wanted)
+    told = f"mine: is int8_float16 and stays so; no {wanted} can be made of it"
+    assert told in caplog.messages
+    assert (into / "model.bin").read_bytes() == (own / "model.bin").read_bytes()
+    said = record(into)
+    assert (said["compute_type"], said["original_type"]) == ("int8_float16", "int8_float16")
+    assert "made_from" not in said
+    assert not from_folder(own, into, wanted)
+    assert not from_folder(own, into)
 
 
 def test_what_is_there_is_not_made_again(hub: HubServer, tmp_path: Path) -> None:
