@@ -18,6 +18,7 @@ from msgspec import Meta
 
 from sotto.errors import first_line
 from sotto.models.catalogue import CONFIG
+from sotto.models.record import UNREADABLE
 
 GENERATION = "generation_config.json"
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
@@ -120,7 +121,7 @@ def _tokens(config: _Config, *said: Sequence[int] | None) -> tuple[int, ...] | N
 def _decode(path: Path, kind: type[S]) -> S:
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise ConvertError(f"{path.name}: {error}") from error
     except OSError as error:
         raise ConvertError(f"{path.name}: cannot be read: {error.strerror or error}") from error

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from builder.alignment import Decoder, Head, choose, tell
 
+from sotto.models.record import UNREADABLE
 from sotto.models.shapes import Shape
 
 
@@ -28,7 +29,7 @@ def fit(name: str, config: Path, shape: Shape) -> bool:
     try:
         settings: dict[str, Any] = msgspec.json.decode(content)
         named = msgspec.convert(settings, _Settings).alignment_heads or ()
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+    except UNREADABLE:
         return False
     decoder = Decoder(shape.decoder_layers, shape.heads, shape.vocabulary)
     choice = choose(decoder, named)

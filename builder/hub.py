@@ -20,6 +20,7 @@ from urllib3.util import Retry
 
 from sotto.models.catalogue import Model, ModelFile, Sha256
 from sotto.models.fetch import FetchError, Hub
+from sotto.models.record import UNREADABLE
 from sotto.models.sources import (
     CONNECT_S,
     READ_S,
@@ -111,7 +112,7 @@ def _ask(repository: str, revision: str, hub: Hub) -> _Repository:
         raise FetchError(f"{repository}: {_told(response, revision, hub)}")
     try:
         return msgspec.json.decode(response.content, type=_Repository)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise FetchError(f"{repository}: {endpoint} answers as no hub does: {error}") from error
 
 

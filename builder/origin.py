@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,13 +109,14 @@ def _of_model(model: Model, kind: Kind) -> Origin:
 
 def _of_folder(wanted: Wanted) -> Origin:
     path = Path(wanted.model)
-    alone = path.is_file() and OPENAI.fullmatch(path.name) is not None
+    with _readable(wanted.model):
+        alone = path.is_file() and OPENAI.fullmatch(path.name) is not None
     place = "file" if alone else "folder"
     if not wanted.name:
         raise OriginError(f"name: is needed with a {place}: bake {wanted.model} --name NAME")
     if wanted.revision:
         raise OriginError(f"revision: {wanted.revision!r} means nothing for a {place}")
-    try:
+    with _readable(wanted.model):
         if alone:
             names, record, path = {path.name}, None, path.parent
         else:
@@ -122,12 +124,6 @@ def _of_folder(wanted: Wanted) -> Origin:
             record = read(path)
         kind = kind_of(names)
         folder = _hashed(path, needed(names, kind), record)
-    except OSError as error:
-        raise OriginError(
-            f"model: {wanted.model!r} cannot be read: {error.strerror or error}"
-        ) from error
-    except LayoutError as error:
-        raise OriginError(f"model: {wanted.model!r} {error}") from error
     if record is None:
         return Origin(wanted.name, "", "", UNKNOWN_LICENCE, kind, folder)
     return Origin(
@@ -139,6 +135,17 @@ def _of_folder(wanted: Wanted) -> Origin:
         folder,
         record.made_from,
     )
+
+
+@contextmanager
+def _readable(model: str) -> Iterator[None]:
+    """Raise OriginError for what the file system refuses, and for what is no model."""
+    try:
+        yield
+    except OSError as error:
+        raise OriginError(f"model: {model!r} cannot be read: {error.strerror or error}") from error
+    except LayoutError as error:
+        raise OriginError(f"model: {model!r} {error}") from error
 
 
 def _hashed(path: Path, names: tuple[str, ...], record: Record | None) -> Folder:

@@ -39,7 +39,16 @@ def test_a_folder_without_settings_is_told(folder: Path):
         read(folder)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"model_type": 3}', "\xff"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[]", "null", '{"model_type": 3}', "\xff"),
+        '{"model_type": "\xff"}',
+        '{"model_type": "whisper", "_name_or_path": "M\xfcller"}',
+        "[" * 100_000,
+    ],
+    ids=lambda text: text[:60],
+)
 def test_settings_that_are_no_settings_are_told(folder: Path, text: str):
     (folder / "config.json").write_text(text, encoding="latin-1")
     with pytest.raises(ConvertError, match=r"^config\.json: "):

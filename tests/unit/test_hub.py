@@ -118,12 +118,14 @@ def test_a_repository_that_lacks_a_part_is_refused(hub: HubServer) -> None:
     "body",
     [
         *(b"", b"<html>please log in</html>", b"[]", b"{}", b"\xff", b"null"),
+        *(b'{"sha": "\xff"}', b"[" * 100_000),
         json.dumps({"sha": "main", "siblings": []}).encode(),
         json.dumps({"sha": COMMIT, "siblings": [{"rfilename": 7}]}).encode(),
         json.dumps(
             {"sha": COMMIT, "siblings": [{"rfilename": "model.bin", "lfs": {"sha256": "x"}}]}
         ).encode(),
     ],
+    ids=lambda body: repr(body[:60]),
 )
 def test_an_answer_that_is_no_hubs_is_told(hub: HubServer, body: bytes) -> None:
     hub.faults[API] = [Fault(body=body)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -121,6 +122,20 @@ def test_a_folder_has_no_revision(folder: Path) -> None:
 @pytest.mark.parametrize("path", ["./no-such-folder", "/no/such/folder", "/etc/passwd"])
 def test_a_folder_that_cannot_be_read_is_told(path: str) -> None:
     assert told(Wanted(path, "x")).startswith(f"model: {path!r} cannot be read: ")
+
+
+def test_a_file_in_a_folder_that_may_not_be_entered_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stat, path = Path.stat, tmp_path / "private" / "a.pt"
+
+    def refuse(of: Path, **options: bool) -> os.stat_result:
+        if of == path:
+            raise PermissionError(13, "Permission denied")
+        return stat(of, **options)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    assert told(Wanted(str(path), "x")) == f"model: {str(path)!r} cannot be read: Permission denied"
 
 
 def test_a_folder_without_a_model_is_told(tmp_path: Path) -> None:
