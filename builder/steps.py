@@ -151,7 +151,10 @@ def _digest_of_weights(brought: Brought) -> str:
 
 
 def _refuse_another(origin: Origin, into: Path) -> None:
-    """Keep a model that only shares the name from being replaced."""
+    """Keep a model that only shares the name from being replaced.
+
+    Folders of one's own all count as one model: a newer state of a fine-tune replaces the older.
+    """
     record = read(into)
     if record is not None and record.repository != origin.repository:
         raise FetchError(
