@@ -7,12 +7,14 @@ from functools import partial
 
 import pytest
 
+from sotto.engine.whisper import compute_types
 from sotto.errors import EngineError
 from sotto.models.compute import Device, choose
 from sotto.models.memory import need_bytes
 from sotto.models.shapes import SHAPES
+from sotto.settings import Settings
 
-CPU = Device("cpu", frozenset({"float32", "int8", "int8_float32"}))
+CPU = Device("cpu", frozenset({"float32", "int16", "int8", "int8_float32"}))
 AMPERE = Device(
     "cuda",
     frozenset({"float32", "float16", "bfloat16", "int8", "int8_float16", "int8_float32"}),
@@ -54,7 +56,15 @@ def test_a_type_that_the_device_lacks_is_refused_with_what_it_can_do(
 ) -> None:
     with pytest.raises(EngineError) as caught:
         chosen(device, requested=requested)
-    assert str(caught.value) == f"compute_type: {requested!r} does not work on {told}"
+    assert str(caught.value) == f"SOTTO_COMPUTE_TYPE: {requested!r} does not work on {told}"
+
+
+def test_whatever_is_said_to_work_on_this_machine_is_taken_by_the_setting() -> None:
+    here = Device("cpu", frozenset(compute_types("cpu")))
+    with pytest.raises(EngineError) as caught:
+        chosen(here, requested="nonsense")
+    for named in str(caught.value).partition("it can do: ")[2].split(", "):
+        assert Settings.from_env({"SOTTO_COMPUTE_TYPE": named}).compute_type == named
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ PREFERRED = {
 }
 """The first that fits is taken. bfloat16 is only taken when asked for: it is no smaller than
 float16, and less precise."""
+NOT_TAKEN = frozenset({"int16"})
+"""What CTranslate2 can do and the setting does not take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,8 @@ def choose(
         possible = [one for one in PREFERRED[device.kind] if one in device.types]
     if not possible:
         raise EngineError(
-            f"compute_type: {requested!r} does not work on this {device}; "
-            f"it can do: {', '.join(sorted(device.types)) or 'none'}"
+            f"SOTTO_COMPUTE_TYPE: {requested!r} does not work on this {device}; "
+            f"it can do: {', '.join(sorted(device.types - NOT_TAKEN)) or 'none'}"
         )
     if stored.startswith("int8"):
         possible.sort(key=lambda one: not one.startswith("int8"))
