@@ -38,6 +38,7 @@ RETRY_WAIT_S = 0.5
 LONGEST_REASON_SHOWN = 400
 LINKED_ETAG = re.compile(r'"([0-9a-f]{64})"')
 """What the hub calls a file that it keeps by its sha256."""
+SIZE = re.compile(r"[0-9]{1,18}")
 
 T = TypeVar("T")
 
@@ -282,7 +283,7 @@ def _told(file: ModelFile, response: requests.Response) -> ModelFile:
         etag = LINKED_ETAG.fullmatch(answer.headers.get("X-Linked-Etag", ""))
         size = answer.headers.get("X-Linked-Size", "")
         sha256 = sha256 or (etag[1] if etag else None)
-        size_bytes = size_bytes or (int(size) if size.isdecimal() else None)
+        size_bytes = size_bytes or (int(size) if SIZE.fullmatch(size) else None)
     return msgspec.structs.replace(file, sha256=sha256, size_bytes=size_bytes)
 
 
