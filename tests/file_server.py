@@ -92,11 +92,13 @@ def whole(
     ranges: bool = True,
     break_after: int | None = None,
     longest_range: int | None = None,
+    tells_total: bool = True,
 ) -> Answer:
     """Serve `body`; from the asked offset if `ranges` and the If-Range header fits `etag`.
 
     `length` -1 declares the true one, None declares none. `break_after` hangs up after so many
     bytes of this answer. `longest_range`: no more than so many are sent of what is asked for.
+    `tells_total`: a part says how long the whole is.
     """
 
     def answer(handler: Handler) -> None:
@@ -105,11 +107,12 @@ def whole(
         start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and ranges and fits else 0
         end = len(body) if longest_range is None or not start else start + longest_range
         rest = body[start:end]
+        total = len(body) if tells_total else "*"
         handler.head(
             206 if start else 200,
             Content_Type=content_type,
             ETag=etag,
-            Content_Range=f"bytes {start}-{start + len(rest) - 1}/{len(body)}" if start else None,
+            Content_Range=f"bytes {start}-{start + len(rest) - 1}/{total}" if start else None,
             Content_Length=len(rest) if length == -1 else length,
         )
         handler.wfile.write(rest if break_after is None else rest[:break_after])

@@ -372,6 +372,27 @@ def test_a_job_that_is_given_anew_while_its_stopped_run_tidies_up_runs_after_it(
     run(scenario, concurrency=3)
 
 
+def test_a_job_that_is_given_anew_and_stopped_before_it_begins_anew_does_not(run: Run) -> None:
+    async def scenario(platform: Platform, worker: Worker) -> None:
+        again = job("again", ("tell", "runs"), ("tidy", "tidied"), ("return", 1))
+        platform.offer(again)
+        await platform.told("again")
+        platform.stop("again")
+        await worker.logged("job again stopped by the platform")
+        platform.offer(again, job("next", ("return", 2)))
+        await platform.answered("next")
+        platform.stop("again")
+        await worker.logged("job again stopped by the platform before it began anew")
+        platform.open("go")
+        platform.open("tidied")
+        platform.offer(job("last", ("return", 3)))
+        await platform.answered("last")
+        assert len(platform.of("again", "progress")) == 1
+        assert "again" not in platform.results()
+
+    run(scenario, concurrency=3)
+
+
 def test_a_job_that_is_stopped_before_its_first_step_gives_its_place_back() -> None:
     async def never(_: object) -> None:
         raise AssertionError("a stopped job was started")

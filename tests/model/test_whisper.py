@@ -257,29 +257,41 @@ def test_a_translation_comes_from_the_same_encoding(base: Whisper, heard, alone)
     assert result.draft.tokens == alone[SPANISH].draft.tokens
 
 
-def test_a_translation_that_repeats_itself_is_tried_again_where_temperatures_are_left(
-    base: Whisper, heard, alone, monkeypatch: pytest.MonkeyPatch
-):
-    spoken, english, searched = alone[SPANISH].draft.text.strip(), [], []
+@pytest.fixture
+def searched(base: Whisper, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float, int]]:
+    """Each search of the engine: its task, its temperature, and for how many windows."""
+    found: list[tuple[str, float, int]] = []
     searching = base._search
 
-    def ratio(text: str) -> float:
-        if text == spoken:
-            return 1.0
-        english.append(text)
-        return 3.0 if len(english) == 1 else 1.0
-
     def search(asks, encoded, languages, task):
-        searched.append((task, asks[0].temperature, len(asks)))
+        found.append((task, asks[0].temperature, len(asks)))
         return searching(asks, encoded, languages, task)
 
-    monkeypatch.setattr(whisper, "compression_ratio", ratio)
     monkeypatch.setattr(base, "_search", search)
-    asked = replace(heard[SPANISH].asked, translate=True, temperatures=(0.0, 0.4, 0.8))
-    result = one(base, asked)
-    assert searched == [("transcribe", 0.0, 1), ("translate", 0.0, 1), ("translate", 0.4, 1)]
-    assert result.translation.strip() == english[1]
-    assert (result.draft.tokens, result.draft.temperature) == (alone[SPANISH].draft.tokens, 0.0)
+    return found
+
+
+def test_translations_that_repeat_themselves_are_tried_again_together(
+    base: Whisper, heard, alone, searched, monkeypatch: pytest.MonkeyPatch
+):
+    spoken, english = {decoded.draft.text.strip() for decoded in alone}, []
+
+    def ratio(text: str) -> float:
+        if text in spoken:
+            return 1.0
+        english.append(text)
+        return 3.0 if len(english) <= 2 else 1.0
+
+    monkeypatch.setattr(whisper, "compression_ratio", ratio)
+    rows = [SPANISH, RUSSIAN, ENGLISH]
+    asked = [
+        replace(heard[row].asked, translate=True, temperatures=(0.0, 0.4, 0.8)) for row in rows
+    ]
+    results = base.decode(asked)
+    assert searched == [("transcribe", 0.0, 3), ("translate", 0.0, 3), ("translate", 0.4, 2)]
+    assert [one.translation.strip() for one in results[:2]] == english[2:]
+    for row, result in zip(rows, results, strict=True):
+        assert (result.draft.tokens, result.draft.temperature) == (alone[row].draft.tokens, 0.0)
 
 
 def test_a_translation_that_always_repeats_itself_is_the_most_probable_one(
@@ -292,6 +304,13 @@ def test_a_translation_that_always_repeats_itself_is_the_most_probable_one(
     assert one(base, hot).translation == plain
 
 
+def test_a_window_without_speech_is_not_translated(base: Whisper, heard, searched):
+    nobody = Thresholds(compression_ratio=100, logprob=0.0, no_speech=-1.0)
+    silenced = one(base, replace(heard[SPANISH].asked, translate=True, thresholds=nobody))
+    assert (silenced.silent, silenced.translation) == (True, "")
+    assert [task for task, _, _ in searched] == ["transcribe"]
+
+
 def test_a_model_for_english_alone_decodes_english_whatever_its_vocabulary_knows(
     weights: Path, heard
 ):
@@ -302,6 +321,8 @@ def test_a_model_for_english_alone_decodes_english_whatever_its_vocabulary_knows
         assert named.knows("es")
         result = one(named, replace(heard[SPANISH].asked, language=None, align=False))
         assert (result.language, result.language_probability) == ("en", 1.0)
+        told = one(named, replace(heard[SPANISH].asked, language=None, translate=True))
+        assert told.translation == told.draft.text
         start = named._tokens.before(heard[SPANISH].asked, "en", "transcribe")
         assert len(start) == 4
     finally:

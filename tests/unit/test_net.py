@@ -327,14 +327,33 @@ def test_a_broken_download_goes_on_where_it_broke(server: FileServer) -> None:
     assert server.requests[1][1]["If-Range"] == '"1"'
 
 
+@pytest.mark.parametrize("tells_total", [True, False])
 @pytest.mark.usefixtures("private", "patient")
-def test_a_rest_that_comes_in_parts_is_asked_for_to_its_end(server: FileServer) -> None:
-    server.answers["/a.wav"] = [
-        whole(BODY, etag='"1"', break_after=900_000),
-        whole(BODY, etag='"1"', longest_range=20_000),
-    ]
+def test_a_rest_that_comes_in_parts_is_asked_for_to_its_end(
+    server: FileServer, tells_total: bool
+) -> None:
+    handles: list[int] = []
+    part = whole(BODY, etag='"1"', longest_range=300_000, tells_total=tells_total)
+
+    def counted(handler: Handler) -> None:
+        handles.append(open_files())
+        part(handler)
+
+    server.answers["/a.wav"] = [whole(BODY, etag='"1"', break_after=100_000), counted]
     assert fetch(server.url("/a.wav")) == BODY
-    assert len(server.requests) == 2 + -(-(len(BODY) - 900_000) // 20_000) - 1
+    asked = [headers.get("Range") for _, headers in server.requests]
+    assert asked == [None, *(f"bytes={start}-" for start in (100_000, 400_000, 700_000, 1_000_000))]
+    assert handles[-1] == handles[0]
+
+
+@pytest.mark.usefixtures("private", "patient")
+def test_a_rest_that_comes_in_crumbs_is_a_broken_download(server: FileServer) -> None:
+    server.answers["/a.wav"] = [
+        whole(BODY, etag='"1"', break_after=1000),
+        whole(BODY, etag='"1"', longest_range=1),
+    ]
+    assert f"1003 of {len(BODY)}" in failure(server.url("/a.wav"), SourceUnreachable)
+    assert len(server.requests) == 4
 
 
 @pytest.mark.usefixtures("private", "patient")
@@ -345,6 +364,14 @@ def test_a_rest_of_nothing_is_a_broken_download(server: FileServer) -> None:
     ]
     assert f"1000 of {len(BODY)}" in failure(server.url("/a.wav"), SourceUnreachable)
     assert len(server.requests) == 4
+
+
+@pytest.mark.usefixtures("private")
+def test_a_length_beside_chunks_is_not_believed(server: FileServer) -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 999\r\n\r\n"
+    server.answers["/a.wav"] = [raw(head + b"4\r\nRIFF\r\n0\r\n\r\n")]
+    assert fetch(server.url("/a.wav")) == b"RIFF"
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("said", [None, "", "bytes */9", "bytes 1000-", "items 1000-1999/2000"])

@@ -255,6 +255,15 @@ def test_a_translation_asked_for_again_on_both_sides_stands_on_both_sides():
     assert segments[-1].end_s == 18
 
 
+def test_a_translation_without_a_voice_of_its_own_stands_unmixed_before_what_took_its_place():
+    first = voiced(part("x " * 60, translation=" Yes, of course."), (0, 10))
+    second = voiced(part("x " * 60, translation=" We are going to the park."), (0, 10))
+    assembly = Assembly(pause_s=math.inf, with_words=False)
+    segments = [*assembly.add(translated_words([first, second])), *assembly.finish()]
+    assert " ".join(texts(segments)) == "Yes, of course. We are going to the park."
+    assert [s.start_s for s in segments] == sorted(s.start_s for s in segments)
+
+
 # What a segment says of its window.
 
 

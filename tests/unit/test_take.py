@@ -94,6 +94,18 @@ def test_jobs_go_on_while_an_answer_is_read_piece_by_piece() -> None:
     assert steps > 1
 
 
+def test_jobs_that_come_too_late_to_be_read_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def run() -> None:
+        reading = asyncio.create_task(take.jobs_in(f'[{{"n": {DIGITS}}}]'.encode()))
+        await asyncio.sleep(0)
+        reading.cancel()
+        await asyncio.wait([reading])
+        assert reading.cancelled()
+
+    asyncio.run(run())
+    assert "left to the platform" in caplog.text
+
+
 jobs = st.dictionaries(
     st.text(max_size=5),
     st.recursive(

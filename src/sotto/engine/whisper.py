@@ -284,37 +284,32 @@ class Whisper:
     ) -> dict[int, str]:
         """English texts. A window that is tried again is translated when its text is believed.
 
-        A translation that repeats itself is tried again here, at the temperatures that are left.
+        Translations that repeat themselves are tried again here, those of one temperature together.
         """
-        texts: dict[int, str] = {}
-        for row, draft in self._translated(asks, encoded, languages, list(kept)).items():
-            drafts, tries = [draft], asks
-            while is_repetitive(drafts[-1], asks[row].thresholds) and not tries[row].is_last_try:
-                tried = (*tries[row].drafts, drafts[-1])
-                left = asks[row].temperatures
-                tries = [replace(ask, temperatures=left, drafts=tried) for ask in asks]
-                drafts.append(self._translated(tries, encoded, languages, [row])[row])
-            texts[row] = best(drafts, asks[row].thresholds).text
-        return texts
-
-    def _translated(
-        self,
-        asks: Sequence[Ask],
-        encoded: Any,
-        languages: Sequence[tuple[str, float]],
-        rows: Sequence[int],
-    ) -> dict[int, Draft]:
-        """An English text of each of these rows, at the temperature of the asks."""
-        if not rows:
-            return {}
-        called, some = self._rows(encoded, rows, len(asks))
-        results = self._search(
-            [asks[row] for row in called], some, [languages[row] for row in called], "translate"
-        )
-        drafts = {
-            row: self._draft(asks[row], one) for row, one in zip(called, results, strict=True)
+        if not self.multilingual:
+            return {row: draft.text for row, draft in kept.items()}
+        drafts: dict[int, list[Draft]] = {row: [] for row in kept}
+        tries = {row: asks[row] for row in kept if not is_silence(kept[row], asks[row].thresholds)}
+        while tries:
+            now = next(iter(tries.values())).temperature
+            rows = [row for row, ask in tries.items() if ask.temperature == now]
+            if any(drafts.values()) and self.device == "cuda":
+                called: Sequence[int] = rows
+                some = self._encode([asks[row] for row in rows])
+            else:
+                called, some = self._rows(encoded, rows, len(asks))
+            called_asks = [tries.get(row, tries[rows[0]]) for row in called]
+            found = self._search(called_asks, some, [languages[row] for row in called], "translate")
+            for row, result in zip(called, found, strict=True):
+                if row not in rows:
+                    continue
+                ask = tries.pop(row)
+                drafts[row].append(self._draft(ask, result))
+                if is_repetitive(drafts[row][-1], ask.thresholds) and not ask.is_last_try:
+                    tries[row] = replace(ask, drafts=(*ask.drafts, drafts[row][-1]))
+        return {
+            row: best(drafts[row], asks[row].thresholds).text if drafts[row] else "" for row in kept
         }
-        return {row: drafts[row] for row in rows}
 
     def _align(
         self,

@@ -74,7 +74,7 @@ def _attempt(
             _pour(response, part, limits.max_bytes, watch, name)
         if part.is_whole:
             return
-        if part.received <= had:
+        if part.received - had < CHUNK_BYTES:  # as many requests as bytes would be no download
             raise Broken(SourceUnreachable(f"{name}: {part.breakage()}"))
 
 
@@ -124,13 +124,16 @@ class _Part:
             if part is None or not begins or validator != self._validator:
                 self._validator = None
                 raise Broken(SourceUnreachable(f"{name}: the file changed while it was read"))
-            length = part[2]
+            if part[2] != "*":
+                self.expected = int(part[2])
         else:
             self.received = 0
             length = found.get("Content-Length", "").strip()
+            # Of a body that comes in chunks, the length is what its chunks say.
+            known = LENGTH.fullmatch(length) and not encoded and "Transfer-Encoding" not in found
+            self.expected = int(length) if known else None
         self.into.seek(self.received)
         self.into.truncate()
-        self.expected = int(length) if LENGTH.fullmatch(length) and not encoded else None
         self.content_type = found.get("Content-Type", "").lower()
         self._validator = validator
 

@@ -25,7 +25,20 @@ GLANCE_S = 0.1
 
 
 class Session(requests.Session):
-    """A session that leaves an answer's body unread, whatever its status is."""
+    """A session that leaves an answer's body unread, whatever its status is.
+
+    `lines`: second handles of the connections it has opened; they are closed with it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[socket.socket] = []
+
+    def close(self) -> None:
+        """Close all connections."""
+        super().close()
+        for line in self.lines:
+            line.close()
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         """Nowhere: where a redirect may lead is looked at by us.
@@ -43,7 +56,7 @@ class Watch:
         self._seconds = seconds
         self._end = time.monotonic() + seconds
         self._cancelled = cancelled
-        self._lines: list[socket.socket] = []
+        self._session: Session | None = None
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sotto-watch", daemon=True)
 
@@ -54,8 +67,6 @@ class Watch:
     def __exit__(self, *_: object) -> None:
         self._done.set()
         self._thread.join()
-        for line in self._lines:
-            line.close()
 
     @property
     def left_s(self) -> float:
@@ -75,34 +86,38 @@ class Watch:
         self.check()
 
     def session(self, adapter: HTTPAdapter) -> requests.Session:
-        """A session over `adapter` whose connections end with the watch."""
+        """A session over `adapter` whose connections end with the watch; one is open at a time."""
+        session = Session()
         pools = adapter.poolmanager.pool_classes_by_scheme
         adapter.poolmanager.pool_classes_by_scheme = {
-            scheme: functools.partial(self._watched, pool) for scheme, pool in pools.items()
+            scheme: functools.partial(_watched, session.lines, pool)
+            for scheme, pool in pools.items()
         }
-        session = Session()
         session.trust_env = False  # neither a proxy nor a password from a .netrc of the worker's
         session.mount("http://", adapter)
         session.mount("https://", adapter)
+        self._session = session
         return session
-
-    def _watched(self, pool_class: Any, *where: Any, **how: Any) -> Any:
-        """Make a connection pool that notes each line it opens, before any word is said on it."""
-        pool = pool_class(*where, **how)
-        plain = pool.ConnectionCls
-
-        def opened(connection: Any) -> socket.socket:
-            line: socket.socket = plain._new_conn(connection)  # noqa: SLF001 - before TLS
-            # A second handle, since TLS takes the first one away, and then waits for the server.
-            self._lines.append(line.dup())
-            return line
-
-        pool.ConnectionCls = type("WatchedConnection", (plain,), {"_new_conn": opened})
-        return pool
 
     def _run(self) -> None:
         while not self._done.wait(GLANCE_S):
             if self._cancelled.is_set() or time.monotonic() >= self._end:
-                for line in tuple(self._lines):
+                session = self._session
+                for line in tuple(session.lines) if session is not None else ():
                     with suppress(OSError):
                         line.shutdown(socket.SHUT_RDWR)
+
+
+def _watched(lines: list[socket.socket], pool_class: Any, *where: Any, **how: Any) -> Any:
+    """Make a connection pool that notes each line it opens, before any word is said on it."""
+    pool = pool_class(*where, **how)
+    plain = pool.ConnectionCls
+
+    def opened(connection: Any) -> socket.socket:
+        line: socket.socket = plain._new_conn(connection)  # noqa: SLF001 - before TLS
+        # A second handle, since TLS takes the first one away, and then waits for the server.
+        lines.append(line.dup())
+        return line
+
+    pool.ConnectionCls = type("WatchedConnection", (plain,), {"_new_conn": opened})
+    return pool

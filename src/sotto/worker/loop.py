@@ -52,6 +52,7 @@ class Loop:
         self._told_to_ping = self._sdk.worker_state.JobsProgress()
         self._post: Post
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._again: dict[str, Any] = {}
         self._places = asyncio.Semaphore(concurrency)
         self._retired = asyncio.Event()
         self._grace_over = False
@@ -98,7 +99,9 @@ class Loop:
         while True:
             for job_id in await poll(self._sdk.rp_job.get_stop_signals, session):
                 task = self._tasks.get(job_id)
-                if task is not None and not task.cancelling():
+                if self._again.pop(job_id, None) is not None:
+                    log.info("job %s stopped by the platform before it began anew", job_id)
+                elif task is not None and not task.cancelling():
                     log.info("job %s stopped by the platform", job_id)
                     task.cancel()
 
@@ -110,7 +113,7 @@ class Loop:
             log.error("job %s came too late; left to the platform", job_id)
         elif job_id in self._tasks and self._tasks[job_id].cancelling():
             # It was stopped, and the platform gives it anew while its first run still tidies up.
-            self._tasks[job_id].add_done_callback(lambda _: self._begin(job))
+            self._again[job_id] = job
         elif job_id in self._tasks:
             log.warning("job %s is on this worker already; it is not run twice", job_id)
         else:
@@ -125,6 +128,8 @@ class Loop:
         self._told_to_ping.remove(job_id)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("job %s was not answered", job_id, exc_info=error)
+        if job_id in self._again:
+            self._begin(self._again.pop(job_id))
 
     async def _work(self, job_id: str, job: dict[str, Any]) -> None:
         """One job from its start, when there is a place, to its result's arrival."""

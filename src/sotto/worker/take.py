@@ -55,7 +55,11 @@ async def jobs_in(answer: bytes) -> list[Any]:
         found = json.loads(answer)
     except (ValueError, RecursionError):
         # In a thread: tens of megabytes of brackets take seconds, in which other jobs go on.
-        jobs = await asyncio.to_thread(_one_by_one, answer)
+        try:
+            jobs = await asyncio.to_thread(_one_by_one, answer)
+        except asyncio.CancelledError:
+            log.error("jobs came too late to be read piece by piece; left to the platform")
+            raise
         if not jobs:
             log.error("the job queue's answer is no JSON; if it was a job, nobody will answer it")
         return jobs
