@@ -95,7 +95,7 @@ def test_a_model_that_is_not_here_fails_the_process(tmp_path: Path) -> None:
 def test_a_folder_that_takes_no_audio_fails_the_process_and_is_named() -> None:
     done = handler(**FAKE, SOTTO_TEMP_DIR="/none")
     assert done.returncode == 1
-    told = "internal: SOTTO_TEMP_DIR: no audio can be written to /none: No such file or directory"
+    told = "SOTTO_TEMP_DIR: no audio can be written to /none: No such file or directory"
     assert told in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
 

@@ -110,23 +110,25 @@ def test_the_audio_lies_in_a_private_file_and_is_gone_afterwards(
 
 
 @pytest.mark.parametrize("audio", [EmbeddedAudio(BODY), UrlAudio("https://host.example/a.wav")])
-def test_a_folder_that_takes_no_file_is_told_by_its_name_and_logged(
+def test_a_folder_that_takes_no_file_is_told_and_logged_by_its_name(
     temp: Path, caplog: pytest.LogCaptureFixture, audio: Audio
 ) -> None:
     with pytest.raises(InternalError) as caught:
         run(read(audio, limits(temp / "lost")))
     told = f"SOTTO_TEMP_DIR: no audio can be written to {temp / 'lost'}: No such file or directory"
-    assert str(caught.value) == told
+    assert str(caught.value) == "this worker cannot write audio; its log has the reason"
     assert caplog.messages == [told]
 
 
 def test_a_system_without_a_temporary_folder_is_told(
-    temp: Path, monkeypatch: pytest.MonkeyPatch
+    temp: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(temp / "lost"))
     nowhere = SourceLimits(max_audio_bytes=10**6, audio_roots=(), temp_root=None)
-    with pytest.raises(InternalError, match=r"^SOTTO_TEMP_DIR: .* the system's temporary folder: "):
+    with pytest.raises(InternalError):
         run(read(EmbeddedAudio(BODY), nowhere))
+    (told,) = caplog.messages
+    assert told.startswith("SOTTO_TEMP_DIR: no audio can be written to the system's temporary")
 
 
 def test_a_failing_job_leaves_no_file(temp: Path) -> None:

@@ -98,11 +98,12 @@ def test_a_model_that_cannot_be_loaded_is_told_by_the_warm_up(
 
 
 def test_a_folder_that_takes_no_audio_is_told_by_the_warm_up(
-    open_workshop: Callable[..., Workshop], tmp_path: Path
+    open_workshop: Callable[..., Workshop], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = tmp_path / "lost"
-    with pytest.raises(InternalError, match=f"^SOTTO_TEMP_DIR: no audio .* {folder}: No such file"):
+    with pytest.raises(InternalError):
         open_workshop(temp_dir=str(folder)).warm_up()
+    assert f"SOTTO_TEMP_DIR: no audio can be written to {folder}: No such file" in caplog.text
 
 
 # Warm-ups that succeed

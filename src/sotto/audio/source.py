@@ -95,16 +95,15 @@ async def open_source(audio: Audio, net: Fetcher, limits: SourceLimits) -> Async
 def temporary_file(root: Path | None) -> Iterator[tuple[Path, BinaryIO]]:
     """A new file that only this user can read, and its path; both are gone afterwards.
 
-    Raises InternalError, which names the folder, if it takes no file; the reason is logged, too,
-    for whoever runs the worker.
+    Raises InternalError if the folder takes no file; the log says which and why, for whoever runs
+    the worker.
     """
     try:
         number, name = tempfile.mkstemp(prefix="sotto-", dir=root)
     except OSError as error:
         folder = root or "the system's temporary folder"
-        reason = f"SOTTO_TEMP_DIR: no audio can be written to {folder}: {error.strerror}"
-        log.error("%s", reason)
-        raise InternalError(reason) from error
+        log.error("SOTTO_TEMP_DIR: no audio can be written to %s: %s", folder, error.strerror)
+        raise InternalError("this worker cannot write audio; its log has the reason") from error
     try:
         with open(number, "w+b") as file:  # noqa: PTH123  (mkstemp has opened it)
             yield Path(name), file
