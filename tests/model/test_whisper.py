@@ -271,9 +271,12 @@ def searched(base: Whisper, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, 
     return found
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_translations_that_repeat_themselves_are_tried_again_together(
-    base: Whisper, heard, alone, searched, monkeypatch: pytest.MonkeyPatch
+    base: Whisper, heard, alone, searched, monkeypatch: pytest.MonkeyPatch, device: str
 ):
+    """Also where an encoder output has no selection of rows, and they are encoded anew."""
+    monkeypatch.setattr(base, "device", device)
     spoken, english = {decoded.draft.text.strip() for decoded in alone}, []
 
     def ratio(text: str) -> float:
