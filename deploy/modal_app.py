@@ -41,6 +41,9 @@ CORES = 4.0
 """Modal's own default is an eighth of a core; before the GPU has a window of it, an hour of speech
 takes some ten seconds of one."""
 MEMORY_MIB = 8192
+STARTUP_S = 420
+"""Time for a container to load and warm its model, as `sotto serve` allows its workers: without
+one of its own, Modal ends a start that takes longer than a single input may."""
 FULL_CALLS = (CUDA.threads + 1) * CUDA.decode
 """Jobs of one window each that keep a GPU's calls full: some at work, the next one waiting."""
 
@@ -126,6 +129,7 @@ def bake(model: str = SETTINGS.model, compute_type: str = "") -> None:
     max_containers=ENDPOINT.workers.max,
     scaledown_window=math.ceil(ENDPOINT.idle_timeout_s) or None,
     timeout=math.ceil(ENDPOINT.timeout_s),
+    startup_timeout=max(math.ceil(ENDPOINT.timeout_s), STARTUP_S),
 )
 @modal.concurrent(
     max_inputs=AT_ONCE,

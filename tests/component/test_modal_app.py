@@ -162,6 +162,15 @@ def test_a_scaler_by_count_is_how_many_a_container_is_to_have(tmp_path: Path) ->
     assert worker.resources.gpu_config.gpu_type == ""
 
 
+@pytest.mark.parametrize(("timeout_s", "startup_s"), [(20, 420), (3600, 3600)])
+def test_a_container_has_time_to_load_its_model_however_short_its_inputs_are(
+    tmp_path: Path, timeout_s: int, startup_s: int
+) -> None:
+    stub, said = deployed(tmp_path, f'name = "desk"\ntimeout_s = {timeout_s}\n')
+    worker = stub.deployed(WORKER)
+    assert (worker.timeout_secs, worker.startup_timeout_secs) == (timeout_s, startup_s), said
+
+
 @pytest.mark.parametrize(
     ("endpoint", "reason"),
     [
