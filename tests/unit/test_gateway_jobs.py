@@ -194,6 +194,22 @@ def test_a_retried_job_starts_anew_under_its_id_at_the_end_of_the_queue(jobs: Jo
     assert take(jobs, count=5) == [other, job, fresh]
 
 
+@pytest.mark.parametrize("how", ["completed", "cancelled", "failed", "timed out"])
+def test_the_input_of_an_ended_job_is_kept_only_where_it_can_be_retried(
+    jobs: Jobs, clock: Clock, how: str
+) -> None:
+    job = running(jobs, execution_timeout_s=10)
+    if how == "cancelled":
+        jobs.cancel(job.id)
+    elif how == "timed out":
+        clock.now_s += 10
+        jobs.expire()
+    else:
+        jobs.finish("w", job.id, output=1, error="it broke" if how == "failed" else None)
+    is_kept = how in ("failed", "timed out")
+    assert job.order.input == ({"audio": "x"} if is_kept else {})
+
+
 def test_purging_empties_the_queue_and_leaves_what_runs(
     jobs: Jobs, ended: list[tuple[str, State]]
 ) -> None:

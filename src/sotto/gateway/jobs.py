@@ -12,6 +12,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from msgspec import UNSET
@@ -247,6 +248,9 @@ class Jobs:
     def _end(self, job: Job, state: State, output: Any = UNSET, error: Any = UNSET) -> None:
         job.state, job.finished_s = state, self._clock()
         job.output, job.error = output, error
+        if state not in RETRYABLE:
+            # It is kept for its answer, and what nobody can run again may be 20 MB.
+            job.order = replace(job.order, input={})
         self.completed += state is State.COMPLETED
         self.failed += state in RETRYABLE
         self.changed.happened()
