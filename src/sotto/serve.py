@@ -10,6 +10,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from sotto.endpoint.config import Endpoint, EndpointError, load
 from sotto.endpoint.rules import JOB_TIMEOUT, LEAST_JOB_S
 from sotto.endpoint.shape import MARGIN_S
 from sotto.gateway.app import Gateway, GatewayOptions
-from sotto.gateway.pool import Pool
+from sotto.gateway.pool import Patience, Pool
+from sotto.settings import Settings, SettingsError, variable
 
 HANDLER = Path(__file__).resolve().parents[1] / "handler.py"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -26,13 +28,16 @@ INTERRUPTED = 130
 """The exit code by which a shell knows that a command was interrupted."""
 LOCAL_KEY = "local"
 """What clients send as a key where nobody else can reach the port."""
+STOP_MARGIN_S = 5.0
+"""How much longer than its own grace a worker is waited for: time to say what it leaves undone."""
 GREETING = """\
 The endpoint is up: {url}
 Try it:
 
   curl -s {url}/runsync -H "Authorization: Bearer {key}" -d @test_input.json
 
-Ctrl-C stops it once the jobs in flight have ended; a second one stops it at once.
+Ctrl-C stops it once the jobs in flight have ended, or after SOTTO_STOP_GRACE_S seconds; a second
+one stops it at once.
 """
 
 
@@ -90,7 +95,18 @@ def _pool(endpoint: Endpoint, gateway: Gateway) -> Pool:
         # What somebody sets for this one run goes before what is filed.
         return {**filed, **os.environ, **gateway.worker_environment(worker_id)}
 
-    return Pool(endpoint, gateway.jobs, (sys.executable, str(HANDLER)), environment)
+    patience = Patience(stop_s=_stop_grace_s({**filed, **os.environ}) + STOP_MARGIN_S)
+    return Pool(endpoint, gateway.jobs, (sys.executable, str(HANDLER)), environment, patience)
+
+
+def _stop_grace_s(environ: Mapping[str, str]) -> float:
+    """How long the workers let their jobs run on once they must stop."""
+    name = variable("stop_grace_s")
+    given = {name: environ[name]} if name in environ else {}
+    try:
+        return Settings.from_env(given).stop_grace_s
+    except SettingsError:  # the workers refuse it too, and say why
+        return Settings().stop_grace_s
 
 
 def _job_timeout(endpoint: Endpoint) -> dict[str, str]:

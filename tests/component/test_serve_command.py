@@ -206,6 +206,33 @@ def test_the_workers_stop_a_job_before_the_endpoint_does(
         assert one.stop(signal.SIGTERM) == 0, one.log()
 
 
+@pytest.mark.parametrize(
+    ("filed", "given"), [("0.25", {}), ("600", {"SOTTO_STOP_GRACE_S": " 0.25 "})]
+)
+def test_a_worker_that_must_stop_is_killed_only_after_its_own_grace(
+    endpoint: Path, filed: str, given: dict[str, str]
+) -> None:
+    endpoint.write_text(
+        f'{FAKE}\nworkers.min = 1\nenv.SOTTO_STOP_GRACE_S = "{filed}"\n', encoding="utf-8"
+    )
+    with serving(endpoint, **given) as one:
+        one.greeting()
+        one.await_log("worker-1: ready")
+        worker = int(re.findall(r"worker-1: started, process (\d+)", one.log())[0])
+        os.kill(worker, signal.SIGSTOP)  # it cannot end by itself now
+        assert one.stop(signal.SIGINT) == 0, one.log()
+    assert "worker-1: killed, still there 5.25 s after SIGTERM" in one.log()
+
+
+def test_a_grace_that_is_no_number_is_the_workers_to_refuse(endpoint: Path) -> None:
+    endpoint.write_text(f"{FAKE}\nworkers.min = 1\n", encoding="utf-8")
+    with serving(endpoint, SOTTO_STOP_GRACE_S="soon") as one:
+        one.greeting()
+        one.await_log("worker-1: SOTTO_STOP_GRACE_S: 'soon' is not allowed")
+        assert one.stop(signal.SIGTERM) == 0, one.log()
+    assert "Traceback" not in one.log()
+
+
 def test_a_second_interrupt_ends_it_at_once_and_leaves_no_worker(endpoint: Path) -> None:
     endpoint.write_text(f"{FAKE}\nworkers.min = 1\n", encoding="utf-8")
     with serving(endpoint) as one:

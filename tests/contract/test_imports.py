@@ -38,7 +38,7 @@ MAY_IMPORT = {
         "workshop",
     },
     "loading": {"engines", "models", "plan", "settings"},
-    "serve": {"gateway", "endpoint", "log"},
+    "serve": {"gateway", "endpoint", "log", "settings"},
     "targets": set(),
     "model_rules": {"engine", "request", "models"},
     "workshop": {*STAGES, "model_rules", "pipeline", "engines", "loading", "plan", "settings"},

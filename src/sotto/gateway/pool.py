@@ -30,7 +30,7 @@ class Patience:
     """For how many seconds a worker is waited for before it is killed.
 
     `start_s`: to ask for its first job; `heed_s`: to fetch the order to stop a job; `stop_s`: to
-    end after SIGTERM, which is more than its own `SOTTO_STOP_GRACE_S`.
+    end after SIGTERM, to be more than its own `SOTTO_STOP_GRACE_S`.
     """
 
     start_s: float = 420.0
