@@ -395,7 +395,7 @@ def test_the_jobs_of_a_lost_worker_are_first_in_the_queue_again_in_order(jobs: J
     jobs.requeue("w")
     assert [job.state for job in (first, second)] == [State.IN_QUEUE] * 2
     assert jobs.retried == 2
-    assert take(jobs, "other", count=3) == [first, second, later]
+    assert [take(jobs, name, count=3) for name in "abc"] == [[first], [second], [later]]
     assert run(jobs.stream(first, 0)) == []
     assert second.output != "half"
     with pytest.raises(Refused):
@@ -423,6 +423,44 @@ def test_a_job_that_takes_worker_after_worker_down_fails(
     take(jobs)
     jobs.requeue("w")
     assert job.state is State.IN_QUEUE
+
+
+def test_only_the_job_at_fault_fails_when_worker_after_worker_dies_of_it(jobs: Jobs) -> None:
+    waiting = [submit(jobs) for _ in range(5)]
+    culprit = waiting[2]
+    for number in range(2 * len(waiting) + LOST_WORKERS):
+        worker_id = f"w{number}"
+        taken = take(jobs, worker_id, count=8)
+        if culprit in taken:
+            jobs.requeue(worker_id)
+            continue
+        for job in taken:
+            jobs.finish(worker_id, job.id, output=1, error=None)
+    assert culprit.state is State.FAILED
+    assert {job.state for job in waiting if job is not culprit} == {State.COMPLETED}
+
+
+def test_a_job_that_a_worker_died_with_gets_a_worker_that_holds_no_other(jobs: Jobs) -> None:
+    suspect = running(jobs, "lost")
+    busy = running(jobs, "w")
+    jobs.requeue("lost")
+    behind = submit(jobs)
+    assert take(jobs, "w", count=8) == []
+    jobs.finish("w", busy.id, output=1, error=None)
+    assert take(jobs, "w", count=8) == [suspect]
+    assert take(jobs, "w", count=8) == []
+    assert take(jobs, "other", count=8) == [behind]
+    jobs.finish("w", suspect.id, output=1, error=None)
+    fresh = submit(jobs)
+    assert take(jobs, "w", count=8) == [fresh]
+
+
+def test_a_batch_stops_before_a_job_that_a_worker_died_with(jobs: Jobs) -> None:
+    first, suspect = running(jobs, "w"), running(jobs, "lost")
+    jobs.requeue("lost")
+    jobs.put_back("w", [first])
+    last = submit(jobs)
+    assert [take(jobs, name, count=8) for name in "abc"] == [[first], [suspect], [last]]
 
 
 def test_a_worker_that_falls_silent_is_lost(jobs: Jobs, clock: Clock) -> None:

@@ -225,13 +225,29 @@ class Jobs:
     def _taken(self, worker_id: str, worker: Worker, count: int) -> list[Job]:
         # A retried job waits until the worker has heard that the first run must stop.
         fit = (job for job in self._queue if job.id not in worker.stops)
-        taken = list(itertools.islice(fit, count))
+        taken = self._fit_together(worker_id, list(itertools.islice(fit, count)))
         for job in taken:
             self._queue.remove(job)
             job.start(worker_id, self._clock())
         if taken:
             self.changed.happened()
         return taken
+
+    def _fit_together(self, worker_id: str, jobs: list[Job]) -> list[Job]:
+        """The first of these that may run beside each other and beside what the worker holds.
+
+        A job that a worker died with runs alone: should the next one die too, it is not in doubt
+        which job it was, and no neighbour fails for it.
+        """
+        if not jobs:
+            return []
+        held = self._jobs_of(worker_id)
+        if any(job.workers_lost for job in held):
+            return []
+        if jobs[0].workers_lost:
+            # None behind it is taken instead: a worker that is never empty would never get to it.
+            return [] if held else jobs[:1]
+        return list(itertools.takewhile(lambda job: not job.workers_lost, jobs))
 
     def _queue_first(self, job: Job) -> None:
         job.queue(self._clock())
