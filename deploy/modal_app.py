@@ -22,6 +22,7 @@ from fastapi import Request, Response
 from sotto import log
 from sotto.endpoint.config import Endpoint, EndpointError, load
 from sotto.endpoint.deployment import wanted
+from sotto.endpoint.rules import too_short
 from sotto.engine.devices import CUDA
 from sotto.errors import RequestError
 from sotto.settings import ROOT, Settings, variable
@@ -44,6 +45,8 @@ MEMORY_MIB = 8192
 STARTUP_S = 420
 """Time for a container to load and warm its model, as `sotto serve` allows its workers: without
 one of its own, Modal ends a start that takes longer than a single input may."""
+LEAST_WINDOW_S = 2
+"""Modal refuses a shorter `scaledown_window`."""
 FULL_CALLS = (CUDA.threads + 1) * CUDA.decode
 """Jobs of one window each that keep a GPU's calls full: some at work, the next one waiting."""
 
@@ -58,7 +61,15 @@ def deployable(endpoint: Endpoint) -> Endpoint:
         raise EndpointError(
             "workers.max: 0 would be no limit on Modal; use 1 or more, or `modal app stop`"
         )
+    reason = too_short(endpoint, "Modal")
+    if reason:
+        raise EndpointError(f"timeout_s: {reason}")
     return endpoint
+
+
+def scaledown_window(idle_timeout_s: float) -> int | None:
+    """For how long Modal keeps a container without an input; None: as Modal has it."""
+    return max(LEAST_WINDOW_S, math.ceil(idle_timeout_s)) if idle_timeout_s else None
 
 
 ENDPOINT = deployable(load(ROOT / "endpoint.toml"))
@@ -127,7 +138,7 @@ def bake(model: str = SETTINGS.model, compute_type: str = "") -> None:
     secrets=SECRETS,
     min_containers=ENDPOINT.workers.min,
     max_containers=ENDPOINT.workers.max,
-    scaledown_window=math.ceil(ENDPOINT.idle_timeout_s) or None,
+    scaledown_window=scaledown_window(ENDPOINT.idle_timeout_s),
     timeout=math.ceil(ENDPOINT.timeout_s),
     startup_timeout=max(math.ceil(ENDPOINT.timeout_s), STARTUP_S),
 )

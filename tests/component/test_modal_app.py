@@ -171,10 +171,24 @@ def test_a_container_has_time_to_load_its_model_however_short_its_inputs_are(
     assert (worker.timeout_secs, worker.startup_timeout_secs) == (timeout_s, startup_s), said
 
 
+def test_the_shortest_times_of_an_endpoint_are_ones_that_modal_takes(tmp_path: Path) -> None:
+    times = 'timeout_s = 10\nworkers.idle_timeout_s = 1\nenv.SOTTO_JOB_TIMEOUT_S = "7"\n'
+    stub, said = deployed(tmp_path, f'name = "desk"\n{times}')
+    worker = stub.deployed(WORKER)
+    assert worker.autoscaler_settings.scaledown_window == 2, said
+    assert worker.timeout_secs == 10
+    given = [dict(r.env_dict) for r in stub.asked["SecretGetOrCreate"] if not r.deployment_name]
+    assert {env["SOTTO_JOB_TIMEOUT_S"] for env in given} == {"7"}
+
+
 @pytest.mark.parametrize(
     ("endpoint", "reason"),
     [
         ('name = "desk"\nworkers.max = 0\n', "workers.max: 0 would be no limit on Modal"),
+        (
+            'name = "desk"\ntimeout_s = 15\n',
+            "timeout_s: 15 leaves too little: a worker stops a job",
+        ),
         ('name = "desk"\nenv.SOTTO_BEAM = "1"\n', "SOTTO_BEAM: no such setting"),
     ],
 )

@@ -50,14 +50,21 @@ def undeployable(endpoint: Endpoint) -> Iterator[Conflict]:
     given = endpoint.workers.idle_timeout_s
     if given is not None and given % 1:
         yield {idle}, Fault(idle, f"{given:g} is not allowed on RunPod; use whole seconds")
-    timeout = ("timeout_s",)
-    least_s = MARGIN_S + LEAST_JOB_S
-    if JOB_TIMEOUT not in _variables(endpoint) and endpoint.timeout_s < least_s:
-        reason = (
-            f"{endpoint.timeout_s:g} leaves too little: a worker stops a job {MARGIN_S:g} s before "
-            f"RunPod does; use {least_s:g} or more, or set env.{JOB_TIMEOUT}"
-        )
+    reason = too_short(endpoint, "RunPod")
+    if reason:
+        timeout = ("timeout_s",)
         yield {timeout, ("env", JOB_TIMEOUT)}, Fault(timeout, reason)
+
+
+def too_short(endpoint: Endpoint, platform: str) -> str:
+    """Why `timeout_s` leaves a job on that platform no time; "" if it does leave some."""
+    least_s = MARGIN_S + LEAST_JOB_S
+    if JOB_TIMEOUT in _variables(endpoint) or endpoint.timeout_s >= least_s:
+        return ""
+    return (
+        f"{endpoint.timeout_s:g} leaves too little: a worker stops a job {MARGIN_S:g} s before "
+        f"{platform} does; use {least_s:g} or more, or set env.{JOB_TIMEOUT}"
+    )
 
 
 def _workers(endpoint: Endpoint) -> Iterator[Conflict]:
