@@ -241,6 +241,22 @@ def test_a_body_over_the_limit_of_its_route_is_refused(
     assert desk.ask("POST", path, params={"wait": 1000}, data=body).status_code == code
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+@pytest.mark.parametrize("path", ["/run", "/runsync", "/openai/v1/audio/transcriptions"])
+def test_a_body_that_is_not_in_the_encoding_it_claims_is_refused(
+    desk: Desk, path: str, encoding: str
+) -> None:
+    headers = {
+        "Authorization": f"Bearer {KEY}",
+        "Content-Encoding": encoding,
+        "Content-Type": "application/json",
+    }
+    response = desk.ask("POST", path, data=b'{"input": {}}', headers=headers)
+    assert response.status_code == 400
+    assert "body: cannot be read in its Content-Encoding" in str(response.json()["error"])
+    assert desk.gateway.jobs.in_queue() == 0
+
+
 @pytest.mark.parametrize(
     "headers",
     [{}, {"Authorization": ""}, {"Authorization": "Bearer wrong"}, {"Authorization": b"\xff\xfe"}],

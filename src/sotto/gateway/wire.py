@@ -24,11 +24,22 @@ Body = TypeVar("Body")
 
 
 async def body(request: web.Request, limit_bytes: int) -> bytes:
-    """The request's body. Raises HTTPRequestEntityTooLarge."""
-    data = await request.read()
+    """The request's body. Raises HTTPRequestEntityTooLarge, HTTPBadRequest."""
+    data = await read(request)
     if len(data) > limit_bytes:
         raise web.HTTPRequestEntityTooLarge(max_size=limit_bytes, actual_size=len(data))
     return data
+
+
+async def read(request: web.Request) -> bytes:
+    """The request's body, however large. Raises HTTPBadRequest for what is not encoded as it says.
+
+    Whatever else aiohttp has against it, such as a body over its own limit, it raises as an answer.
+    """
+    try:
+        return await request.read()
+    except web.RequestPayloadError:
+        raise web.HTTPBadRequest(text="body: cannot be read in its Content-Encoding") from None
 
 
 def decoded(data: bytes, kind: type[Body]) -> Body:

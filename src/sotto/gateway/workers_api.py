@@ -112,7 +112,7 @@ class WorkersApi:
         """A job's result or progress. 400 for a result over the platform's limit."""
         worker_id, job_id = request.match_info["worker"], request.match_info["job"]
         limit_bytes = self._limit_bytes(job_id)
-        data = await request.read()
+        data = await wire.read(request)
         if len(data) > limit_bytes:
             raise web.HTTPBadRequest(text=f"result: {len(data)} bytes, {limit_bytes} are allowed")
         done = wire.decoded(data, Done)
@@ -127,7 +127,7 @@ class WorkersApi:
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """A part of a job's answer."""
         worker_id, job_id = request.match_info["worker"], request.match_info["job"]
-        item = wire.decoded(await request.read(), Streamed)
+        item = wire.decoded(await wire.read(request), Streamed)
         self._jobs.add_to_stream(worker_id, job_id, item.output)
         return web.Response()
 
