@@ -439,6 +439,18 @@ def test_a_policy_rules_over_the_endpoints(desk: Desk) -> None:
     assert not other.order.policy.low_priority
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"webhook": None, "policy": None, "s3Config": None},
+        {"policy": {"executionTimeout": None, "ttl": None, "lowPriority": None}},
+    ],
+)
+def test_null_is_the_same_as_not_given(desk: Desk, given: dict[str, Any]) -> None:
+    plain, nulls = (desk.gateway.jobs.get(desk.run(**job)).order for job in ({}, given))
+    assert nulls == plain
+
+
 def test_runsync_answers_with_the_result(desk: Desk, elsewhere: ThreadPoolExecutor) -> None:
     asked = elsewhere.submit(desk.ask, "POST", "/runsync", json={"input": {}})
     job_id = desk.take()["id"]

@@ -31,7 +31,7 @@ class GivenPolicy(msgspec.Struct, frozen=True, rename="camel"):
 
     execution_timeout: Annotated[int, Meta(ge=5_000, le=7 * DAY_MS)] | None = None
     ttl: Annotated[int, Meta(ge=10_000, le=7 * DAY_MS)] | None = None
-    low_priority: bool = False
+    low_priority: bool | None = None
 
     def over(self, policy: Policy) -> Policy:
         """The endpoint's `policy` with what is given here."""
@@ -39,15 +39,17 @@ class GivenPolicy(msgspec.Struct, frozen=True, rename="camel"):
             policy = replace(policy, execution_timeout_s=self.execution_timeout / 1000)
         if self.ttl is not None:
             policy = replace(policy, ttl_s=self.ttl / 1000)
-        return replace(policy, low_priority=self.low_priority)
+        if self.low_priority is not None:
+            policy = replace(policy, low_priority=self.low_priority)
+        return policy
 
 
 class Submission(msgspec.Struct, frozen=True, rename="camel"):
-    """The body of `/run` and `/runsync`."""
+    """The body of `/run` and `/runsync`; None is the same as not given."""
 
     input: dict[str, Any]
     webhook: Annotated[str, Meta(pattern=r"^https?://[^/]")] | None = None
-    policy: GivenPolicy = GivenPolicy()
+    policy: GivenPolicy | None = None
     s3_config: dict[str, Any] | None = None
 
 
@@ -168,7 +170,7 @@ class Clients:
         given = wire.decoded(await wire.body(request, limit_bytes), Submission)
         return Order(
             input=given.input,
-            policy=given.policy.over(self._policy),
+            policy=(given.policy or GivenPolicy()).over(self._policy),
             sync=sync,
             webhook=given.webhook,
             s3_config=given.s3_config,
