@@ -153,9 +153,10 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             ge=5,
             le=604_800,
             title="seconds from 5 to 604800",
-            description="Seconds after which a running job is stopped, unless its own `policy` "
-            f"says otherwise. The workers get {MARGIN_S:g} fewer as their `SOTTO_JOB_TIMEOUT_S`, "
-            "so that a job ends with an answer; where `env` sets it, it is to be lower than this.",
+            description="Seconds after which a running job is stopped; its own `policy` can "
+            f"shorten that, not lengthen it: the workers get {MARGIN_S:g} fewer as their "
+            "`SOTTO_JOB_TIMEOUT_S`, so that a job ends with an answer; where `env` sets it, it is "
+            "to be lower than this.",
         ),
     ] = 300.0
     flashboot: Annotated[
