@@ -276,6 +276,30 @@ def test_the_request_count_starts_as_many_as_the_jobs_need_and_stops_them_after(
     assert len(started(log)) == 3
 
 
+def test_by_request_count_a_job_that_a_worker_died_with_gets_one_for_itself(
+    tmp_path: Path, log: pytest.LogCaptureFixture
+) -> None:
+    """The others do not wait for it behind the one worker that their number is worth."""
+    endpoint = Endpoint(
+        name="desk", workers=Workers(max=4), scaling=Scaling(kind="request_count", value=4)
+    )
+    dies = "if ID == 'worker-1':\n    take()\n    sys.exit(3)\n"
+    program, flag, code = waits_for(tmp_path / "go")
+
+    async def run() -> None:
+        dying = (program, flag, code.replace(SPEAKS, SPEAKS + dies))
+        async with desk(dying, endpoint) as one:
+            jobs = [one.submit() for _ in range(3)]
+            await one.until(lambda: one.gateway.jobs.in_progress() == 2)
+            assert [job.workers_lost for job in jobs] == [1, 0, 0]
+            (tmp_path / "go").touch()
+            for job in jobs:
+                assert (await one.end(job)).state is State.COMPLETED
+
+    asyncio.run(run())
+    assert len(started(log)) == 3
+
+
 # The real handler under the real SDK, with its ping process
 
 

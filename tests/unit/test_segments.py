@@ -221,7 +221,7 @@ def voiced(whole: Part, *voices_s: tuple[float, float]) -> Part:
         ([(5, 12), (20, 30)], [("Hello.", 0, 5), ("Then.", 20, 30)]),
         ([(0, 10)], [("Then.", 0, 10), ("Hello.", 10, 30)]),
         ([(0.05, 10)], [("Then.", 0.05, 10), ("Hello.", 10, 30)]),
-        ([(0, 30)], [("Hello.", 0, 30), ("Then.", 30, 30)]),
+        ([(0, 30)], [("Hello.", 0, 0), ("Then.", 0, 30)]),
     ],
 )
 def test_a_translation_keeps_to_the_speech_that_was_not_asked_for_again(asked_again, cues):
@@ -256,12 +256,14 @@ def test_a_translation_asked_for_again_on_both_sides_stands_on_both_sides():
 
 
 def test_a_translation_without_a_voice_of_its_own_stands_unmixed_before_what_took_its_place():
-    first = voiced(part("x " * 60, translation=" Yes, of course."), (0, 10))
-    second = voiced(part("x " * 60, translation=" We are going to the park."), (0, 10))
+    first = voiced(part("x " * 60, translation=" Yes, of course."), (1, 10))
+    second = voiced(part("x " * 60, translation=" We are going to the park."), (1, 10))
     assembly = Assembly(pause_s=math.inf, with_words=False)
     segments = [*assembly.add(translated_words([first, second])), *assembly.finish()]
     assert " ".join(texts(segments)) == "Yes, of course. We are going to the park."
     assert [s.start_s for s in segments] == sorted(s.start_s for s in segments)
+    assert [(s.start_s, s.end_s) for s in segments if "course" in s.text] == [(1, 1)]
+    assert [s.end_s for s in segments if "park" in s.text] == [10]
 
 
 # What a segment says of its window.

@@ -168,6 +168,15 @@ class Jobs:
         """How many jobs wait that are worth a worker: not those of low priority."""
         return sum(not job.order.policy.low_priority for job in self._queue)
 
+    def alone(self) -> int:
+        """How many jobs want a worker each: a worker has died with them."""
+        return sum(
+            job.workers_lost > 0
+            for job in self._jobs.values()
+            if job.state is State.IN_PROGRESS
+            or (job.state is State.IN_QUEUE and not job.order.policy.low_priority)
+        )
+
     def oldest_wait_s(self) -> float:
         """For how long the oldest of them has waited; 0 if there is none."""
         now_s = self._clock()

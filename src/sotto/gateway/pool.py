@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -120,7 +121,12 @@ class Pool:
             if member.phase is not Phase.STOPPING:
                 self._look_after(member)
         jobs = self._jobs
-        load = Load(jobs.waiting(), jobs.oldest_wait_s(), jobs.in_progress())
+        scaling = self._endpoint.scaling
+        # Where jobs are counted, one that wants a worker for itself is as many as that would hold.
+        beside = math.ceil(scaling.value) - 1 if scaling.kind == "request_count" else 0
+        load = Load(
+            jobs.waiting() + beside * jobs.alone(), jobs.oldest_wait_s(), jobs.in_progress()
+        )
         workers = [
             Worker(worker_id, member.phase, member.since_s)
             for worker_id, member in self._members.items()

@@ -65,23 +65,20 @@ def translated_words(parts: Sequence[Part]) -> list[tuple[PlacedWord, Part]]:
 
     In order of time: what was asked for again may lie on both sides of what was heard at first.
     """
-    words: list[tuple[float, PlacedWord, Part]] = []
-    for part, following in zip_longest(parts, parts[1:]):
-        answered = _answered(part, following)
-        voices = answered or part.window.voices
-        placed = spread(part.decoded.translation or "", voices)
-        # A text without a voice of its own stands before all that was asked for in its place.
-        words += [
-            (word.start_s if answered else voices[0].start / RATE, word, part) for word in placed
-        ]
-    words.sort(key=lambda ordered: ordered[0])
-    return [(word, part) for _, word, part in words]
+    words = [
+        (word, part)
+        for part, following in zip_longest(parts, parts[1:])
+        for word in spread(part.decoded.translation or "", _answered(part, following))
+    ]
+    words.sort(key=lambda placed: placed[0].start_s)
+    return words
 
 
 def _answered(part: Part, following: Part | None) -> Sequence[Span]:
     """The voices of the part but for those asked for again, and for what lies behind these.
 
-    Empty if none is left.     A translation is one text: what follows in time follows in it.
+    A translation is one text: what follows in time follows in it. A text that is left no voice has
+    no time of its own: it stands at the start of those that were its.
     """
     voices = part.window.voices or part.window.pieces
     if following is None:
@@ -89,7 +86,7 @@ def _answered(part: Part, following: Part | None) -> Sequence[Span]:
     again = following.window.voices
     left = [rest for voice in voices for rest in _without(voice, again)]
     if not left:
-        return []
+        return [Span(voices[0].start, voices[0].start)]
     end = min(
         (voice.start for voice in again if voice.start >= left[0].end), default=voices[-1].end
     )
