@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import struct
 import subprocess
 import sys
 import textwrap
@@ -666,3 +667,47 @@ def test_what_is_no_audio_claims_no_length(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "clip"
     path.write_bytes(data)
     assert length_s(path) is None
+
+
+def speakers(path: Path, mask: int, pcm: NDArray[np.int16]) -> Path:
+    """A wav file that says where the speaker of each channel stands."""
+    channels = mask.bit_count()
+    rate, width = 16_000, 2 * channels
+    kind = struct.pack("<HHIIHHHHI", 0xFFFE, channels, rate, rate * width, width, 16, 22, 16, mask)
+    kind += bytes.fromhex("0100000000001000800000aa00389b71")
+    sound = np.repeat(pcm.reshape(-1, 1), channels, axis=1).tobytes()
+    body = b"WAVEfmt " + struct.pack("<I", len(kind)) + kind
+    body += b"data" + struct.pack("<I", len(sound)) + sound
+    path.write_bytes(b"RIFF" + struct.pack("<I", len(body)) + body)
+    return path
+
+
+@pytest.mark.parametrize("mask", [0x5, 0x6, 0x30, 0xC0, 0x600, 0x1F, 0x7F, 0x3FF, 0x1003, 0x5000])
+def test_channels_whose_speakers_ffmpeg_does_not_mix_are_mixed_alike(
+    tmp_path: Path, mask: int
+) -> None:
+    pcm = tone(1.0, 16_000)
+    [heard] = blocks(speakers(tmp_path / "odd.wav", mask, pcm))
+    assert heard.size == pcm.size
+    assert np.abs(heard - pcm.ravel() / 32768).max() < 1e-4
+
+
+@pytest.mark.parametrize("kind", [("caf", "pcm_s16le"), ("w64", "pcm_s16le")])
+def test_what_stands_behind_the_last_chunk_is_its_end(
+    tmp_path: Path, kind: tuple[str, str]
+) -> None:
+    path = record(tmp_path / "tagged", tone(1.0, 16_000), 16_000, kind=kind)
+    sound = np.concatenate(blocks(path))
+    path.write_bytes(path.read_bytes() + b"TAG" + b"\xff" * 125)
+    assert np.array_equal(np.concatenate(blocks(path)), sound)
+
+
+def test_what_was_decoded_is_kept_where_the_streams_of_a_file_change(tmp_path: Path) -> None:
+    kind = ("mpegts", "aac")
+    first = record(tmp_path / "first", tone(2.0, 48_000), 48_000, kind=kind)
+    other = {"mpegts_pmt_start_pid": "300", "mpegts_start_pid": "400"}
+    second = record(tmp_path / "second", tone(2.0, 48_000), 48_000, kind=kind, **other)
+    alone = sum(map(len, blocks(first)))
+    both = tmp_path / "both"
+    both.write_bytes(first.read_bytes() + second.read_bytes())
+    assert sum(map(len, drained(decode(both, 60))[0])) >= alone

@@ -203,6 +203,19 @@ def test_the_process_that_forks_is_started_again_if_it_dies(long_file: Path) -> 
         assert decoders.length_s(long_file) == 120
 
 
+def test_whoever_asks_waits_for_no_child_of_a_process_that_forks_and_has_died(
+    long_file: Path,
+) -> None:
+    with closing(Decoders()) as decoders:
+        reading = decoders.decode(long_file, 3600)
+        next(reading)
+        os.kill(decoders.process_id, signal.SIGKILL)
+        asking = ThreadPoolExecutor(1).submit(decoders.length_s, long_file)
+        assert asking.result(timeout=20) == 120
+        next(reading)
+        reading.close()
+
+
 def test_where_no_process_can_be_started_it_is_said(
     monkeypatch: pytest.MonkeyPatch, long_file: Path
 ) -> None:

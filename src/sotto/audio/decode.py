@@ -7,6 +7,8 @@ holds a few blocks of it in memory, whatever its length.
 from __future__ import annotations
 
 import ctypes
+import errno
+import io
 import itertools
 import os
 from collections.abc import Iterable, Iterator
@@ -102,7 +104,24 @@ def length_s(path: Path) -> float | None:
 
 def _nameless(path: Path) -> BinaryIO:
     """Open by number: no demuxer can take a hint, or a neighbour's path, from the file's name."""
-    return open(os.open(path, os.O_RDONLY), "rb", buffering=0)  # noqa: PTH123
+    return _File(os.open(path, os.O_RDONLY))
+
+
+class _File(io.FileIO):
+    """A file whose end is whatever lies beyond what can be sought.
+
+    What stands behind the last chunk may read as the length of one more; PyAV would make an error
+    of ours of the failed seek, where ffmpeg takes it for the end.
+    """
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """See FileIO. Raises OSError for what is no matter of the place."""
+        try:
+            return super().seek(offset, whence)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            return super().seek(0, os.SEEK_END)
 
 
 @contextmanager
@@ -165,6 +184,9 @@ def _frames(container: InputContainer, track: AudioStream, ends: list[str]) -> I
         except UNREADABLE as error:
             broken, packet = error, None
             ends.append(f"{error.strerror}")
+        except IndexError:  # PyAV, at the end of a file in which a stream has come up midway
+            packet = None
+            ends.append("its streams change")
         if packet is None:
             break
         if _is_encrypted(packet):
@@ -244,7 +266,12 @@ def _resampled(frames: Iterable[AudioFrame], channel: int | None) -> Iterator[ND
         # Packed: of eight channels in planes of their own, PyAV would read a ninth.
         resampler = AudioResampler(format="s16", layout=layout, rate=RATE)
         for joined in itertools.chain(alike, [None]):
-            for resampled in resampler.resample(joined):
+            try:
+                some = resampler.resample(joined)
+            except av.error.ArgumentError:  # speakers on one side alone, or none in front
+                resampler = AudioResampler(format="s16", layout=None, rate=RATE)
+                some = resampler.resample(joined)
+            for resampled in some:
                 packed = np.asarray(resampled.to_ndarray(), np.int16)
                 samples = packed.reshape(-1, resampled.layout.nb_channels)
                 if channel is None and samples.shape[1] > 1:

@@ -68,6 +68,10 @@ def main(starter: int) -> None:
                 if pipes:
                     child = os.fork()
                     if child == 0:
+                        # Else, should the process that forks die, its starter would not hear of it
+                        # before all children have ended.
+                        asking.close()
+                        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
                         _answer(request, pipes[0])
                         os._exit(0)
                     os.close(pipes[0])
