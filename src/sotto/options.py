@@ -124,7 +124,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         bool, Meta(description="Prompt each window with the text before it? One at a time then.")
     ] = False
     temperature_increment_on_fallback: Annotated[
-        float, Meta(ge=0, le=1, description="Step of the next try after a bad result; 0: no retry.")
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="Step of the next try after a bad result, 0.05 at least; 0: no retry.",
+        ),
     ] = 0.2
     compression_ratio_threshold: Annotated[
         float, Meta(description="A text that compresses better than this is decoded again.")

@@ -62,6 +62,12 @@ class Request:
         return None if width is None else Lines(width, self.options.max_line_count)
 
 
+COLDEST = 0.001
+"""The least temperature that is not taken for 0."""
+LEAST_STEP = 0.05
+"""A smaller one would try a window, which all jobs wait for, a hundred times."""
+
+
 def parse(job_input: object) -> Request:
     """Accept a job's `input` or raise RequestError naming the field, the value and what is allowed.
 
@@ -225,12 +231,20 @@ def _token_ids(value: str | int | list[int]) -> tuple[int, ...]:
 
 
 def _temperatures(options: Options) -> tuple[float, ...]:
-    """The temperatures tried in turn, from the first up to 1."""
+    """The temperatures tried in turn, from the first up to 1.
+
+    Below COLDEST there is none: what a model divides its scores by must not make them infinite, in
+    float16 either.
+    """
     step = options.temperature_increment_on_fallback
-    if not step:
-        return (options.temperature,)
-    count = int(min((1.0 - options.temperature) / step + 1e-6, 100))
-    return tuple(round(options.temperature + i * step, 6) for i in range(count + 1))
+    if 0 < step < LEAST_STEP:
+        raise RequestError(
+            "temperature_increment_on_fallback",
+            f"{shown(step)}: expected 0, or {LEAST_STEP} to 1",
+        )
+    first = options.temperature if options.temperature >= COLDEST else 0.0
+    count = int((1.0 - first) / step + 1e-6) if step else 0
+    return tuple(round(first + i * step, 6) for i in range(count + 1))
 
 
 def _clips(value: str | list[float]) -> tuple[Clip, ...]:

@@ -151,7 +151,7 @@ class Residents:
 
     def _loaded(self) -> list[Batcher]:
         """Those that are in memory; `_changing` is held."""
-        return [one.batcher for one in self._residents.values() if one.batcher is not None]
+        return _batchers(self._residents.values())
 
     def _serve(self) -> None:
         """Grant what can be granted, the oldest ask first; `_changing` is held."""
@@ -176,6 +176,8 @@ class Residents:
         going = make_room(self._residents.values(), wanted.memory_bytes, self.budget_bytes)
         if going is None:
             return None
+        # Now: whose call ended an engine may ask how the worker is before it has been unloaded.
+        self._is_lost |= any(not batcher.healthy for batcher in _batchers(going))
         for one in going:
             del self._residents[one.wanted.key]
         freed = sum(one.charged_bytes for one in going)
@@ -205,13 +207,24 @@ class Residents:
 
     def _unload(self, going: list[Resident]) -> None:
         for one in going:
-            if one.batcher is not None:
+            if one.batcher is None:
+                continue
+            is_lost = False
+            try:
                 one.batcher.close()
                 log.info("model %s is unloaded to make room", one.wanted.name)
-                with self._changing:  # its last call may have ended it after nobody waited for it
-                    self._is_lost |= not one.batcher.healthy
+            except Exception:
+                log.exception("model %s cannot be unloaded", one.wanted.name)
+                is_lost = True  # or its memory is: the process can only be replaced
+            with self._changing:  # its last call may have ended it after nobody waited for it
+                self._is_lost |= is_lost or not one.batcher.healthy
         if going:
             arena.give_back()
+
+
+def _batchers(residents: Iterable[Resident]) -> list[Batcher]:
+    """Those of the models that are loaded."""
+    return [one.batcher for one in residents if one.batcher is not None]
 
 
 def _stopping() -> EngineError:

@@ -430,6 +430,24 @@ def test_a_server_that_finds_the_range_wrong_is_read_from_the_start(server: File
 
 
 @pytest.mark.usefixtures("private", "patient")
+def test_a_download_that_broke_off_at_its_very_end_is_asked_for_anew(server: FileServer) -> None:
+    def lacks_its_last_chunk(handler: Handler) -> None:
+        handler.head(200, ETag='"1"', Transfer_Encoding="chunked")
+        handler.wfile.write(b"%x\r\n%s\r\n" % (len(BODY), BODY))
+
+    def strict(handler: Handler) -> None:
+        (status(416) if "Range" in handler.headers else whole(BODY, etag='"1"'))(handler)
+
+    server.answers["/a.wav"] = [lacks_its_last_chunk, strict]
+    assert fetch(server.url("/a.wav")) == BODY
+    assert [headers.get("Range") for _, headers in server.requests] == [
+        None,
+        f"bytes={len(BODY)}-",
+        None,
+    ]
+
+
+@pytest.mark.usefixtures("private", "patient")
 def test_a_download_that_always_breaks_says_how_far_it_came(server: FileServer) -> None:
     server.answers["/a.wav"] = [whole(BODY, break_after=1000)]
     message = failure(server.url("/a.wav"), SourceUnreachable)

@@ -532,10 +532,25 @@ def test_temperatures_rise_by_the_step_up_to_1(
     assert request.temperatures == temperatures
 
 
-@given(st.floats(0, 1), st.floats(0, 1))
+@pytest.mark.parametrize("first", [1e-5, 1e-40, 0.0009999])
+def test_what_is_too_small_to_sample_with_is_0(first: float) -> None:
+    """The scores would be divided by it, up to what is no number, and the text be made of that."""
+    assert asked(temperature=first).temperatures == (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+    alone = asked(temperature=first, temperature_increment_on_fallback=0)
+    assert alone.temperatures == (0.0,)
+
+
+@pytest.mark.parametrize("step", [1e-9, 0.001, 0.0499])
+def test_a_step_of_next_to_nothing_is_refused(step: float) -> None:
+    error = refused(temperature_increment_on_fallback=step)
+    assert error.field == "temperature_increment_on_fallback"
+    assert str(error).endswith(f"{step}: expected 0, or 0.05 to 1")
+
+
+@given(st.floats(0.001, 1), st.just(0) | st.floats(0.05, 1))
 def test_there_are_few_temperatures_and_none_above_1(first: float, step: float) -> None:
     request = asked(temperature=first, temperature_increment_on_fallback=step)
-    assert 1 <= len(request.temperatures) <= 101
+    assert 1 <= len(request.temperatures) <= 21
     assert request.temperatures[0] == pytest.approx(first, abs=1e-6)
     assert max(request.temperatures) <= 1.00001
     assert list(request.temperatures) == sorted(request.temperatures)

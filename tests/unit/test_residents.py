@@ -313,6 +313,46 @@ def test_a_device_that_is_lost_while_a_model_loads_is_lost_for_all(
     assert residents.healthy is healthy
 
 
+def test_a_model_that_cannot_be_unloaded_makes_the_process_unhealthy_and_keeps_no_other(
+    residents: Residents, loads: Loads, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Stuck(FakeEngine):
+        def close(self) -> None:
+            raise RuntimeError("an illegal memory access")
+
+    used(residents, Wanted("stuck", "stuck", 40, lambda: Batcher(Stuck())))
+    used(residents, loads.model("a", 40))
+    begun(residents, loads.model("b", 90))
+    assert loads.engines["a"].closed.is_set()
+    assert not residents.healthy
+    assert "model stuck cannot be unloaded" in caplog.text
+
+
+def test_an_engine_that_has_died_is_known_of_before_it_has_been_unloaded(
+    residents: Residents, loads: Loads
+) -> None:
+    may_close = threading.Event()
+
+    class Dies(FakeEngine):
+        def close(self) -> None:
+            assert may_close.wait(HANG_S)
+            super().close()
+
+    def lost(_: object) -> None:
+        raise DeviceLost("gone")
+
+    dead = begun(residents, Wanted("dead", "dead", 60, lambda: Batcher(Dies(fault=lost))))
+    assert dead.batcher is not None
+    with pytest.raises(EngineError):
+        dead.batcher.submit("job", ask(2)).result(HANG_S)
+    waiting = residents.ask(loads.model("b", 60))
+    residents.give_back(dead)
+    assert not residents.healthy
+    may_close.set()
+    waiting.result(HANG_S).loading.result(HANG_S)
+    assert not residents.healthy
+
+
 def test_who_gives_up_waiting_lets_the_next_go_on(residents: Residents, loads: Loads) -> None:
     begun(residents, loads.model("a"))
     impatient = residents.ask(loads.model("b"))

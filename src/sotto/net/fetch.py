@@ -69,7 +69,7 @@ def _attempt(
         had = part.received
         call = Call("GET", url, headers, part.wanted())
         with translated(name, part.breakage), answered(call, limits, watch) as response:
-            _check_status(response, part.received > 0, name)
+            _check_status(response, part, name)
             part.begin(response, name)
             _pour(response, part, limits.max_bytes, watch, name)
         if part.is_whole:
@@ -112,6 +112,10 @@ class _Part:
         if not self.received:
             return {}
         return {"Range": f"bytes={self.received}-", "If-Range": str(self._validator)}
+
+    def forget(self) -> None:
+        """Ask for all of it next time."""
+        self._validator = None
 
     def begin(self, response: requests.Response, name: str) -> None:
         """Stand in the file where the body of `response` belongs."""
@@ -156,8 +160,9 @@ def _validator(headers: Mapping[str, str]) -> str | None:
     return tag if tag and not tag.startswith("W/") else headers.get("Last-Modified")
 
 
-def _check_status(response: requests.Response, resumed: bool, name: str) -> None:
+def _check_status(response: requests.Response, part: _Part, name: str) -> None:
     status = response.status_code
+    resumed = part.received > 0
     if status == 200 or (status == 206 and resumed):
         return
     answer = f"{name}: the server answers {status}"
@@ -165,6 +170,8 @@ def _check_status(response: requests.Response, resumed: bool, name: str) -> None
         raise AudioEmpty(f"{answer}, no content")
     if status in (401, 403):
         raise SourceForbidden(answer)
+    if status == 416 and resumed:
+        part.forget()  # it may have broken off at its very end, behind which there is nothing
     if status in WORTH_RETRYING or (status == 416 and resumed):
         raise Broken(SourceUnreachable(answer))
     raise SourceUnreachable(answer)
