@@ -19,6 +19,10 @@ MOST_SUPPRESSED = 5_000
 """Tokens that a job may suppress: CTranslate2 goes through them for every row at every step."""
 MOST_CLIPS = 5_000
 """Clips of one job; its speech is matched against them."""
+COLDEST = 0.001
+"""The least temperature that is not taken for 0."""
+LEAST_STEP = 0.05
+"""A smaller one would try a window, which all jobs wait for, a hundred times."""
 
 
 class VadParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -80,7 +84,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ] = None
     multilingual: Annotated[bool, Meta(description="Detect the language of each window?")] = False
     temperature: Annotated[
-        float, Meta(ge=0, le=1, description="Sampling temperature; 0 searches by beam.")
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description=f"Sampling temperature; 0, or less than {COLDEST}, searches by beam.",
+        ),
     ] = 0.0
     best_of: Annotated[
         int, Meta(ge=1, le=20, description="Candidates when sampling (temperature above 0).")
@@ -128,7 +137,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         Meta(
             ge=0,
             le=1,
-            description="Step of the next try after a bad result, 0.05 at least; 0: no retry.",
+            description=f"Step of the next try after a bad result, at least {LEAST_STEP}; 0: no "
+            "retry.",
         ),
     ] = 0.2
     compression_ratio_threshold: Annotated[

@@ -23,7 +23,14 @@ from sotto.audio.source import Audio, EmbeddedAudio, PathAudio, UrlAudio
 from sotto.errors import RequestError
 from sotto.languages import LANGUAGES, suggest
 from sotto.net import openable
-from sotto.options import MOST_CLIPS, MOST_SUPPRESSED, Options, VadParameters
+from sotto.options import (
+    COLDEST,
+    LEAST_STEP,
+    MOST_CLIPS,
+    MOST_SUPPRESSED,
+    Options,
+    VadParameters,
+)
 from sotto.rules import refuse_conflicts, without_effect
 from sotto.transcript.formats import FORMATS
 from sotto.transcript.lines import Lines
@@ -60,12 +67,6 @@ class Request:
         """How the cues of subtitles are laid out; None leaves each on one line."""
         width = self.options.max_line_width
         return None if width is None else Lines(width, self.options.max_line_count)
-
-
-COLDEST = 0.001
-"""The least temperature that is not taken for 0."""
-LEAST_STEP = 0.05
-"""A smaller one would try a window, which all jobs wait for, a hundred times."""
 
 
 def parse(job_input: object) -> Request:
