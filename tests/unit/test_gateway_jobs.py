@@ -595,6 +595,18 @@ def test_expiry_goes_on_until_it_is_cancelled(jobs: Jobs, clock: Clock) -> None:
 # What a scaler reads
 
 
+def test_a_job_that_a_worker_died_with_wants_one_alone_also_of_low_priority_when_others_wait(
+    jobs: Jobs,
+) -> None:
+    running(jobs, "lost", low_priority=True)
+    jobs.requeue("lost")
+    assert (jobs.waiting(), jobs.alone()) == (0, 0)
+    behind = submit(jobs)
+    assert (jobs.waiting(), jobs.alone()) == (1, 1)
+    jobs.cancel(behind.id)
+    assert len(take(jobs)) == jobs.alone() == 1
+
+
 def test_a_job_of_low_priority_is_not_worth_a_worker_but_is_run(jobs: Jobs, clock: Clock) -> None:
     low = submit(jobs, low_priority=True)
     clock.now_s += 5

@@ -186,7 +186,7 @@ def _frames(container: InputContainer, track: AudioStream, ends: list[str]) -> I
             ends.append(f"{error.strerror}")
         except IndexError:  # PyAV, at the end of a file in which a stream has come up midway
             packet = None
-            ends.append("its streams change")
+            ends.append("its streams change, and sound that went on in a new one is not read")
         if packet is None:
             break
         if _is_encrypted(packet):

@@ -169,12 +169,16 @@ class Jobs:
         return sum(not job.order.policy.low_priority for job in self._queue)
 
     def alone(self) -> int:
-        """How many jobs want a worker each: a worker has died with them."""
+        """How many jobs want a worker each: a worker has died with them.
+
+        One of low priority counts where others wait behind it: no worker at work takes those first.
+        """
+        is_awaited = self.waiting() > 0
         return sum(
             job.workers_lost > 0
             for job in self._jobs.values()
             if job.state is State.IN_PROGRESS
-            or (job.state is State.IN_QUEUE and not job.order.policy.low_priority)
+            or (job.state is State.IN_QUEUE and (is_awaited or not job.order.policy.low_priority))
         )
 
     def oldest_wait_s(self) -> float:
