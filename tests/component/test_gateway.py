@@ -915,8 +915,10 @@ def test_the_client_cancels_a_job_that_runs_and_its_worker_lives_on(
     answering: Gateway, endpoint: Any, tmp_path: Path
 ) -> None:
     client, stopped = endpoint(answering), tmp_path / "stopped"
-    job = client.run({"wait_for": "never", "stopped": str(stopped)})
-    eventually(lambda: job.status() == "IN_PROGRESS")
+    job = client.run({"progress": "begun", "wait_for": "never", "stopped": str(stopped)})
+    # The SDK's worker is deaf to the stop of a job that it has not begun yet.
+    eventually(lambda: job._fetch_job().get("output") == "begun")
+    assert job.status() == "IN_PROGRESS"
     assert job.cancel() == {"id": job.job_id, "status": "CANCELLED"}
     eventually(stopped.exists)
     assert job.status() == "CANCELLED"
