@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 
 def is_gone(group: int) -> bool:
@@ -14,3 +18,13 @@ def is_gone(group: int) -> bool:
             if int(its_group) == group and state != "Z":
                 return False
     return True
+
+
+def run_unread(command: Sequence[str], **how: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command whose standard output is a pipe that is closed already."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    try:
+        return subprocess.run(command, stdout=theirs, stderr=subprocess.PIPE, text=True, **how)
+    finally:
+        os.close(theirs)

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from tests.platform_api import PlatformApi, Trouble
+from tests.processes import run_unread
 
 from sotto import cli
 from sotto.endpoint import api, apply, waiting
@@ -438,19 +439,7 @@ def test_a_person_types_the_name(
 
 
 def unread(*args: str, file: Path) -> subprocess.CompletedProcess[str]:
-    """A command whose standard output is a pipe that is closed already."""
-    ours, theirs = os.pipe()
-    os.close(ours)
-    try:
-        return subprocess.run(
-            [*COMMAND, *args, "--endpoint", str(file)],
-            stdout=theirs,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=HANG_S,
-        )
-    finally:
-        os.close(theirs)
+    return run_unread([*COMMAND, *args, "--endpoint", str(file)], timeout=HANG_S)
 
 
 def test_a_plan_that_nobody_reads_ends_without_a_word(platform: PlatformApi, file: Path) -> None:

@@ -354,15 +354,20 @@ def test_a_running_and_a_queued_job_can_be_stopped_and_give_their_places_back(ru
     run(scenario)
 
 
+async def given_anew(platform: Platform, worker: Worker) -> None:
+    """Stop the job "again", and give it once more while its first run tidies up."""
+    again = job("again", ("tell", "runs"), ("tidy", "tidied"), ("return", 1))
+    platform.offer(again)
+    await platform.told("again")
+    platform.stop("again")
+    await worker.logged("job again stopped by the platform")
+    platform.offer(again, job("next", ("return", 2)))
+    await platform.answered("next")
+
+
 def test_a_job_that_is_given_anew_while_its_stopped_run_tidies_up_runs_after_it(run: Run) -> None:
     async def scenario(platform: Platform, worker: Worker) -> None:
-        again = job("again", ("tell", "runs"), ("tidy", "tidied"), ("return", 1))
-        platform.offer(again)
-        await platform.told("again")
-        platform.stop("again")
-        await worker.logged("job again stopped by the platform")
-        platform.offer(again, job("next", ("return", 2)))
-        await platform.answered("next")
+        await given_anew(platform, worker)
         assert len(platform.of("again", "progress")) == 1
         platform.open("go")
         platform.open("tidied")
@@ -374,13 +379,7 @@ def test_a_job_that_is_given_anew_while_its_stopped_run_tidies_up_runs_after_it(
 
 def test_a_job_that_is_given_anew_and_stopped_before_it_begins_anew_does_not(run: Run) -> None:
     async def scenario(platform: Platform, worker: Worker) -> None:
-        again = job("again", ("tell", "runs"), ("tidy", "tidied"), ("return", 1))
-        platform.offer(again)
-        await platform.told("again")
-        platform.stop("again")
-        await worker.logged("job again stopped by the platform")
-        platform.offer(again, job("next", ("return", 2)))
-        await platform.answered("next")
+        await given_anew(platform, worker)
         platform.stop("again")
         await worker.logged("job again stopped by the platform before it began anew")
         platform.open("go")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.platform_api import PlatformApi
+from tests.processes import run_unread
 
 from sotto.endpoint import simulate
 
@@ -187,19 +186,11 @@ def test_a_report_says_what_it_rests_on_and_what_comes_out(command: Command) -> 
 
 
 def test_a_report_that_nobody_reads_ends_without_a_word(command: Command, tmp_path: Path) -> None:
-    ours, theirs = os.pipe()
-    os.close(ours)
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "sotto", "endpoint", "simulate", *TRAFFIC, *GIVEN, *PRICE],
-            cwd=tmp_path,
-            stdout=theirs,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=HANG_S,
-        )
-    finally:
-        os.close(theirs)
+    done = run_unread(
+        [sys.executable, "-m", "sotto", "endpoint", "simulate", *TRAFFIC, *GIVEN, *PRICE],
+        cwd=tmp_path,
+        timeout=HANG_S,
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 

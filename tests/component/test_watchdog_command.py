@@ -352,16 +352,21 @@ def test_a_stream_in_redis_keeps_a_pod_until_it_is_done(
     assert platform.pods["pod1"]["status"] == "EXITED"
 
 
+def told_elsewhere_until_stopped(process: subprocess.Popen[str], beginning: str) -> None:
+    """Each line comes on the standard error, behind this, up to that of a stopped pod."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        assert line.startswith(beginning)
+        if '"stopped"' in line:
+            break
+
+
 def test_a_name_that_the_output_cannot_encode_keeps_no_pod_running(
     environ: dict[str, str], platform: PlatformApi
 ) -> None:
     platform.pods["pod1"]["name"] = "flüster-1"
     with running({**environ, "PYTHONIOENCODING": "ascii"}, *ENDPOINT, *SOON) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            assert line.startswith("standard output: 'ascii' codec can't encode")
-            if '"stopped"' in line:
-                break
+        told_elsewhere_until_stopped(process, "standard output: 'ascii' codec can't encode")
     assert platform.pods["pod1"]["status"] == "EXITED"
 
 
@@ -384,9 +389,5 @@ def test_an_output_that_nobody_reads_keeps_no_pod_running(
     with running(environ, *ENDPOINT, *SOON) as process:
         assert process.stdout is not None
         process.stdout.close()
-        assert process.stderr is not None
-        for line in process.stderr:
-            assert line.startswith("standard output: Broken pipe: {")
-            if '"stopped"' in line:
-                break
+        told_elsewhere_until_stopped(process, "standard output: Broken pipe: {")
     assert platform.pods["pod1"]["status"] == "EXITED"

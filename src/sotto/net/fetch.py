@@ -126,7 +126,7 @@ class _Part:
             part = RANGE.fullmatch(found.get("Content-Range", "").strip())
             begins = part is not None and int(part[1]) == self.received
             if part is None or not begins or validator != self._validator:
-                self._validator = None
+                self.forget()
                 raise Broken(SourceUnreachable(f"{name}: the file changed while it was read"))
             if part[2] != "*":
                 self.expected = int(part[2])
@@ -170,9 +170,10 @@ def _check_status(response: requests.Response, part: _Part, name: str) -> None:
         raise AudioEmpty(f"{answer}, no content")
     if status in (401, 403):
         raise SourceForbidden(answer)
-    if status == 416 and resumed:
-        part.forget()  # it may have broken off at its very end, behind which there is nothing
-    if status in WORTH_RETRYING or (status == 416 and resumed):
+    is_behind_the_end = status == 416 and resumed  # where it may have broken off
+    if is_behind_the_end:
+        part.forget()
+    if is_behind_the_end or status in WORTH_RETRYING:
         raise Broken(SourceUnreachable(answer))
     raise SourceUnreachable(answer)
 
